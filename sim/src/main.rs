@@ -1,2 +1,2 @@
-//! Placeholder.
+//! `chinwag-sim`: runs a mesh of simulated nodes and reports on it.
 fn main() {}

@@ -1,2 +1,3 @@
-//! Placeholder.
-fn main() {}
+//! End to end: real processes on loopback, real sockets, a real browser.
+
+mod mesh;

@@ -1,2 +1,3 @@
-//! Placeholder.
-fn main() {}
+//! Tests in memory: the machine on a simulated world, the wire, the stores, the rules of the house.
+
+mod tidy;
