@@ -1,4 +1,5 @@
 //! What the tests of the whole project share.
 
 pub mod cluster;
+pub mod expect;
 pub mod ws_client;
