@@ -274,6 +274,42 @@ pub async fn request(address: &str, request: &str) -> Result<(u16, String)> {
     };
     let answer = timeout(PATIENCE, exchange).await.context("no answer")??;
     let (head, body) = answer.split_once("\r\n\r\n").context("an HTTP answer")?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("an HTTP status")?;
-    Ok((status, body.to_owned()))
+    Ok((status(head)?, body.to_owned()))
+}
+
+/// Sends a whole HTTP request and reads the head of the answer.
+///
+/// # Errors
+/// Nobody answers.
+pub async fn head(address: &str, request: &str) -> Result<String> {
+    let mut stream = BufReader::new(TcpStream::connect(address).await?);
+    stream.write_all(request.as_bytes()).await?;
+    let read = async {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).await? > 0 {}
+        anyhow::Ok(head)
+    };
+    timeout(PATIENCE, read).await.context("no answer")?
+}
+
+/// Sends a request that is refused on a connection that may stay open: status and body.
+///
+/// # Errors
+/// Nobody answers, or with something that is not HTTP.
+pub async fn refused(address: &str, request: &str) -> Result<(u16, String)> {
+    let mut stream = BufReader::new(TcpStream::connect(address).await?);
+    stream.write_all(request.as_bytes()).await?;
+    let read = async {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).await? > 0 {}
+        let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+        let mut body = vec![0; length.unwrap_or(0)];
+        stream.read_exact(&mut body).await?;
+        anyhow::Ok((status(&head)?, String::from_utf8_lossy(&body).into_owned()))
+    };
+    timeout(PATIENCE, read).await.context("no answer")?
+}
+
+fn status(head: &str) -> Result<u16> {
+    head.split(' ').nth(1).and_then(|status| status.parse().ok()).with_context(|| format!("an HTTP status in {head:?}"))
 }

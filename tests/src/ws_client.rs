@@ -120,6 +120,23 @@ impl WsClient {
         timeout(PATIENCE, search).await.context("nothing came")?
     }
 
+    /// Waits for a line that fits, as its very text; everything read meanwhile is dropped.
+    ///
+    /// # Errors
+    /// The connection ends, or nothing fits in time.
+    pub async fn raw(&mut self, fits: impl Fn(&str) -> bool) -> Result<String> {
+        let search = async {
+            loop {
+                let Some(message) = self.socket.next().await else { bail!("closed") };
+                let text = message?.into_text()?;
+                if let Some(line) = text.split('\n').find(|line| fits(line)) {
+                    return Ok(line.to_owned());
+                }
+            }
+        };
+        timeout(PATIENCE, search).await.context("nothing came")?
+    }
+
     /// What came and was not asked for, without waiting.
     pub fn unasked(&self) -> impl Iterator<Item = &Value> {
         self.heard.iter()
