@@ -4,6 +4,7 @@
 //! clients are models. One seed and one sequence of calls give one history, byte for byte.
 
 pub mod disk;
+pub mod growth;
 pub mod network;
 pub mod queue;
 pub mod world;
