@@ -40,7 +40,11 @@ mod tests {
 
     #[test]
     fn what_is_not_ip_and_tcp_is_no_address() {
-        for text in ["/dns4/example.org/tcp/1", "/ip4/127.0.0.1/udp/1", "/ip4/127.0.0.1"] {
+        for text in [
+            "/dns4/example.org/tcp/1",
+            "/ip4/127.0.0.1/udp/1",
+            "/ip4/127.0.0.1",
+        ] {
             assert_eq!(from_multiaddr(&text.parse().unwrap()), None, "{text}");
         }
     }

@@ -79,7 +79,7 @@ pub(crate) enum Refusal {
     #[error("did not identify itself in time")]
     Late,
     #[error("closed the connection before it admitted this one")]
-    Closed(#[source] io::Error),
+    Closed,
 }
 
 /// What a node is admitted with.
@@ -210,21 +210,26 @@ impl Transcript {
 }
 
 async fn send(mut write: impl AsyncWrite + Unpin, message: &Message) -> Result<(), Refusal> {
-    let body = postcard::to_stdvec(message).expect("messages are made of types that postcard can encode");
+    let body =
+        postcard::to_stdvec(message).expect("messages are made of types that postcard can encode");
     let length = u16::try_from(body.len()).expect("a message is short");
     let bytes = [&length.to_le_bytes()[..], &body].concat();
-    write.write_all(&bytes).await.map_err(Refusal::Closed)?;
-    write.flush().await.map_err(Refusal::Closed)
+    write.write_all(&bytes).await.map_err(closed)?;
+    write.flush().await.map_err(closed)
 }
 
 async fn receive(mut read: impl AsyncRead + Unpin) -> Result<Message, Refusal> {
     let mut length = [0; 2];
-    read.read_exact(&mut length).await.map_err(Refusal::Closed)?;
+    read.read_exact(&mut length).await.map_err(closed)?;
     let length = usize::from(u16::from_le_bytes(length));
     let mut buffer = [0; MESSAGE_MAX];
     let body = buffer.get_mut(..length).ok_or(Refusal::Junk)?;
-    read.read_exact(body).await.map_err(Refusal::Closed)?;
+    read.read_exact(body).await.map_err(closed)?;
     postcard::from_bytes(body).map_err(|_| Refusal::Junk)
+}
+
+fn closed(_: io::Error) -> Refusal {
+    Refusal::Closed
 }
 
 /// Tells the peer why, as well as it can be told: it is of no use to know that it could not.

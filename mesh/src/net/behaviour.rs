@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -29,9 +29,10 @@ use libp2p::{PeerId, Stream};
 use tokio::sync::mpsc;
 
 use super::address;
+use super::admission::Refusal;
 use super::dial::{Failure, Try};
 use super::identity::node_of;
-use super::link::{self, Connection, End, Opened, Shared};
+use super::link::{self, Connection, End, Fate, Opened, Shared};
 use crate::id::LinkId;
 use crate::wire::Lane;
 
@@ -47,8 +48,8 @@ pub(crate) struct Behaviour {
     shared: Arc<Shared>,
     /// Dials under way.
     tries: BTreeMap<ConnectionId, Try>,
-    /// Connections that have a handler, and the number of the link once it is up.
-    connections: BTreeMap<ConnectionId, Arc<OnceLock<LinkId>>>,
+    /// Connections that have a handler.
+    connections: BTreeMap<ConnectionId, Fate>,
     /// At most two for each connection.
     events: VecDeque<ToSwarm<Down, Infallible>>,
 }
@@ -79,22 +80,28 @@ impl Behaviour {
         let node = node_of(&peer).ok_or_else(|| ConnectionDenied::new(NotANode))?;
         let remote = address::from_multiaddr(remote);
         let remote = remote.ok_or_else(|| ConnectionDenied::new(NotANode))?;
-        let up = Arc::new(OnceLock::new());
-        self.connections.insert(id, Arc::clone(&up));
+        let fate = Fate::default();
+        self.connections.insert(id, Arc::clone(&fate));
         let connection = Connection {
             peer: node,
             remote: remote.into(),
             attempt,
-            up,
+            fate,
         };
         Ok(Handler::new(Arc::clone(&self.shared), connection))
     }
 
     fn on_gone(&mut self, connection: ConnectionId) {
-        let up = self.connections.remove(&connection);
-        if let Some(link) = up.and_then(|up| up.get().copied()) {
-            self.shared.counters.links_down.one();
-            self.events.push_back(ToSwarm::GenerateEvent(Down(link)));
+        let Some(fate) = self.connections.remove(&connection) else {
+            return;
+        };
+        match fate.get() {
+            Some(Some(link)) => {
+                self.shared.counters.links_down.one();
+                self.events.push_back(ToSwarm::GenerateEvent(Down(*link)));
+            }
+            Some(None) => {}
+            None => self.shared.counters.refused(&Refusal::Closed),
         }
     }
 
@@ -156,12 +163,18 @@ impl NetworkBehaviour for Behaviour {
         _role: Endpoint,
         _port_use: PortUse,
     ) -> Result<Handler, ConnectionDenied> {
-        let attempt = self.tries.remove(&id).ok_or_else(|| ConnectionDenied::new(NotANode))?;
+        let attempt = self
+            .tries
+            .remove(&id)
+            .ok_or_else(|| ConnectionDenied::new(NotANode))?;
         self.handler(id, peer, remote, Some(attempt))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "of the many events three concern links")]
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "of the many events three concern links"
+        )]
         match event {
             FromSwarm::ConnectionClosed(ConnectionClosed { connection_id, .. }) => {
                 self.on_gone(connection_id);
@@ -212,11 +225,7 @@ impl Handler {
     fn new(shared: Arc<Shared>, connection: Connection) -> Self {
         let (streams, opened) = mpsc::channel(2 * Lane::ALL.len());
         Self {
-            link: Some(Box::pin(link::run(
-                Arc::clone(&shared),
-                connection,
-                opened,
-            ))),
+            link: Some(Box::pin(link::run(Arc::clone(&shared), connection, opened))),
             streams: Some(streams),
             unopened: &Lane::ALL,
             awaited: Lane::ALL.to_vec(),
@@ -259,10 +268,7 @@ impl ConnectionHandler for Handler {
         self.link.is_some()
     }
 
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<ConnectionHandlerEvent<OneLane, (), End>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionHandlerEvent<OneLane, (), End>> {
         if let Some((lane, rest)) = self.unopened.split_first() {
             self.unopened = rest;
             let protocol = SubstreamProtocol::new(OneLane(*lane), ()).with_timeout(STREAM_TIMEOUT);
@@ -288,7 +294,10 @@ impl ConnectionHandler for Handler {
     }
 
     fn on_connection_event(&mut self, event: ConnectionEvent<'_, AnyLane, OneLane>) {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "of the many events three concern lanes")]
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "of the many events three concern lanes"
+        )]
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
                 protocol, ..
@@ -322,7 +331,9 @@ impl InboundUpgrade<Stream> for AnyLane {
     type Future = Ready<Result<Self::Output, Infallible>>;
 
     fn upgrade_inbound(self, stream: Stream, protocol: &'static str) -> Self::Future {
-        let lane = Lane::ALL.into_iter().find(|lane| lane.protocol() == protocol);
+        let lane = Lane::ALL
+            .into_iter()
+            .find(|lane| lane.protocol() == protocol);
         ready(Ok((lane.expect("only lanes are offered"), stream)))
     }
 }

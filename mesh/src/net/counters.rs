@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::admission::Refusal;
 use crate::wire::Lane;
 
 /// One count; only ever rises.
@@ -29,6 +30,21 @@ pub(crate) struct PerLane([Count; 3]);
 impl PerLane {
     pub(crate) fn of(&self, lane: Lane) -> &Count {
         &self.0[lane as usize]
+    }
+}
+
+impl Counters {
+    /// Counts a peer that was not admitted.
+    pub(crate) fn refused(&self, refusal: &Refusal) {
+        match refusal {
+            Refusal::MeshName { .. } => self.refused_name.one(),
+            Refusal::Key => self.refused_key.one(),
+            Refusal::Version { .. }
+            | Refusal::Theirs(_)
+            | Refusal::Junk
+            | Refusal::Late
+            | Refusal::Closed => self.refused_other.one(),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! sentence why nothing came of it. It does not try again: that is the machine's decision.
 
 use std::collections::VecDeque;
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use libp2p::core::transport::TransportError;
+use libp2p::core::upgrade::NegotiationError;
 use libp2p::noise;
 use libp2p::swarm::DialError;
 use tokio::net::lookup_host;
@@ -35,6 +37,13 @@ const ADDRESSES_MAX: usize = 256;
 
 /// How many addresses one dial tries at once.
 const AT_ONCE: usize = 8;
+
+/// What Noise says where the prologues differ: the first message under a key cannot be read. Its type
+/// is not exported.
+const DECRYPT_ERROR: &str = "decrypt error";
+
+/// What libp2p says where the handshake takes too long. Its type cannot be named here.
+const TIMEOUT_ERROR: &str = "Timeout has been reached";
 
 /// One address to connect to.
 #[derive(Debug)]
@@ -86,15 +95,35 @@ impl Failure {
     }
 
     fn of_transport(error: &io::Error) -> Self {
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        let mut cause: Option<&(dyn Error + 'static)> = Some(error);
         while let Some(error) = cause {
-            println!("CHAIN {error:?} // {error}");
+            if let Some(error) = error.downcast_ref::<noise::Error>() {
+                return Self::of_noise(error);
+            }
+            if let Some(NegotiationError::Failed) = error.downcast_ref() {
+                return Self::Stranger;
+            }
             cause = match error.downcast_ref::<io::Error>() {
-                Some(io) => io.get_ref().map(|inner| inner as _),
+                // The source of an I/O error is that of the error it holds, which would be skipped.
+                Some(error) => error.get_ref().map(|inner| inner as _),
                 None => error.source(),
             };
         }
-        Self::Unreachable(error.to_string())
+        Self::Unreachable(plain(&error.to_string()))
+    }
+
+    fn of_noise(error: &noise::Error) -> Self {
+        match error {
+            noise::Error::Io(error) if error.to_string() == DECRYPT_ERROR => Self::Key,
+            noise::Error::Io(error) if error.kind() != io::ErrorKind::InvalidData => {
+                Self::Unreachable(format!(
+                    "the handshake broke off, {}",
+                    plain(&error.to_string())
+                ))
+            }
+            // Also where the agreement on Noise failed, since it is only read here.
+            _ => Self::Stranger,
+        }
     }
 
     /// A sentence for people.
@@ -108,13 +137,26 @@ impl Failure {
                 let expected = expected.map_or_else(String::new, |node| format!(", not {node}"));
                 DialFailure::Refused(format!("the node at {address} is {got}{expected}"))
             }
-            Self::Key => DialFailure::Refused(format!("the node at {address} has another mesh key")),
+            Self::Key => {
+                DialFailure::Refused(format!("the node at {address} has another mesh key"))
+            }
             Self::Stranger => {
                 DialFailure::Refused(format!("what answers at {address} is not a node of a mesh"))
             }
             Self::Refused(why) => DialFailure::Refused(format!("the node at {address} {why}")),
         }
     }
+}
+
+/// The system's words without their number.
+fn plain(error: &str) -> String {
+    if error == TIMEOUT_ERROR {
+        return "no answer in time".to_owned();
+    }
+    let words = error.split(" (os error").next().unwrap_or(error);
+    let mut letters = words.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_lowercase());
+    first.into_iter().chain(letters).collect()
 }
 
 /// Connects to a target; `None`: it did.
@@ -137,7 +179,11 @@ pub(crate) async fn run(
     };
     let attempt = |address| {
         let connecting = connect(dial, address, expected, &tries, &permits);
-        async move { connecting.await.map_err(|why| why.explain(address, expected)) }
+        async move {
+            connecting
+                .await
+                .map_err(|why| why.explain(address, expected))
+        }
     };
     let stagger = if every { Duration::ZERO } else { STAGGER };
     let mut under_way = FuturesUnordered::new();
@@ -180,7 +226,9 @@ async fn connect(
         outcome,
     };
     tries.send(attempt).await.map_err(|_| stopping())?;
-    told.await.map_err(|_| stopping())?
+    // Nobody tells where the connection broke before anything was known.
+    told.await
+        .unwrap_or_else(|_| Err(Failure::Refused(Refusal::Closed)))
 }
 
 /// The sockets that addresses stand for, in order, each once.

@@ -121,7 +121,10 @@ impl Driver {
     }
 
     fn on_swarm_event(&mut self, event: SwarmEvent<StackEvent>) {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the behaviour sees the others")]
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "the behaviour sees the others"
+        )]
         match event {
             SwarmEvent::Behaviour(StackEvent::Links(Down(link))) => {
                 self.pending.push_back(Input::LinkDown { link });
@@ -228,7 +231,10 @@ fn build(config: &Config, shared: &Arc<Shared>) -> Result<Swarm<Stack>, BindErro
     let mdns = match config.mdns {
         true => {
             let peer = config.identity.keypair().public().to_peer_id();
-            Some(mdns::tokio::Behaviour::new(mdns::Config::default(), peer).map_err(BindError::Mdns)?)
+            Some(
+                mdns::tokio::Behaviour::new(mdns::Config::default(), peer)
+                    .map_err(BindError::Mdns)?,
+            )
         }
         false => None,
     };

@@ -75,6 +75,6 @@ mod tests {
             .route
             .map(|byte| format!("{byte:02x}"))
             .concat();
-        assert_eq!(hex, "");
+        assert_eq!(hex, "4c8f2371dd726a6cd7315baafe3942a7");
     }
 }

@@ -18,7 +18,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::Stream;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::Limits;
 use super::admission::{self, Credentials, Refusal, Role};
@@ -194,6 +194,9 @@ pub(crate) enum Opened {
     There(Lane, Stream),
 }
 
+/// What became of a connection: a link once `LinkUp` was told, none once it was refused and counted.
+pub(crate) type Fate = Arc<OnceLock<Option<LinkId>>>;
+
 /// A connection whose two ends have proved their node ids.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -201,8 +204,7 @@ pub(crate) struct Connection {
     pub(crate) remote: PeerAddress,
     /// The dial that led to it, where this side dialled.
     pub(crate) attempt: Option<Try>,
-    /// Gets the link's number once `LinkUp` was told.
-    pub(crate) up: Arc<OnceLock<LinkId>>,
+    pub(crate) fate: Fate,
 }
 
 /// Why a link ended.
@@ -237,20 +239,29 @@ pub(crate) async fn run(
         peer,
         remote,
         attempt,
-        up,
+        fate,
     } = connection;
     let role = match attempt {
         Some(_) => Role::Dialler,
         None => Role::Listener,
     };
-    let deadline = shared.limits.admission_timeout;
-    let admitted = timeout(deadline, admit(&shared, peer, role, &mut streams)).await;
-    let lanes = match admitted.unwrap_or(Err(Refusal::Late)) {
-        Ok(lanes) => lanes,
-        Err(refusal) => return refused(&shared, attempt, refusal),
+    let deadline = Instant::now() + shared.limits.admission_timeout;
+    let mut lanes = match timeout_at(deadline, collect(&mut streams)).await {
+        Ok(Some(lanes)) => lanes,
+        Ok(None) => return refuse(&shared, &fate, attempt, Refusal::Junk),
+        Err(_) => return refuse(&shared, &fate, attempt, Refusal::Late),
     };
+    let admitted = timeout_at(deadline, admit(&shared, peer, role, &mut lanes)).await;
+    if let Err(refusal) = admitted.unwrap_or(Err(Refusal::Late)) {
+        let end = refuse(&shared, &fate, attempt, refusal);
+        // The peer has to read the reason before the connection goes; then it closes too, or not.
+        let rest = until_closed(&mut lanes.inn[Lane::Control as usize]);
+        timeout(LINGER, rest).await.ok();
+        return end;
+    }
     let dial = attempt.as_ref().map(|attempt| attempt.dial);
     if attempt.is_some_and(|attempt| attempt.outcome.send(Ok(())).is_err()) {
+        fate.set(None).expect("it is decided once");
         return End::Superfluous;
     }
     let registered = Registered::new(Arc::clone(&shared));
@@ -264,28 +275,25 @@ pub(crate) async fn run(
     if shared.inputs.send(input).await.is_err() {
         return End::Orphaned;
     }
-    up.set(link).expect("a connection is admitted once");
+    fate.set(Some(link)).expect("it is decided once");
     shared.counters.links_up.one();
     converse(&shared, &registered, lanes).await
 }
 
-fn refused(shared: &Shared, attempt: Option<Try>, refusal: Refusal) -> End {
-    let counters = &shared.counters;
-    match refusal {
-        Refusal::MeshName { .. } => counters.refused_name.one(),
-        Refusal::Key => counters.refused_key.one(),
-        Refusal::Version { .. }
-        | Refusal::Theirs(_)
-        | Refusal::Junk
-        | Refusal::Late
-        | Refusal::Closed(_) => counters.refused_other.one(),
-    }
+fn refuse(shared: &Shared, fate: &Fate, attempt: Option<Try>, refusal: Refusal) -> End {
+    shared.counters.refused(&refusal);
+    fate.set(None).expect("it is decided once");
     let end = End::Refused(refusal.to_string());
     if let Some(attempt) = attempt {
         // Whoever dialled may have another connection by now, and then does not care.
         attempt.outcome.send(Err(Failure::Refused(refusal))).ok();
     }
     end
+}
+
+async fn until_closed(stream: &mut Stream) {
+    let mut rest = [0; 64];
+    while matches!(stream.read(&mut rest).await, Ok(1..)) {}
 }
 
 /// The streams of a link, by lane.
@@ -298,11 +306,10 @@ async fn admit(
     shared: &Shared,
     peer: NodeId,
     role: Role,
-    streams: &mut mpsc::Receiver<Opened>,
-) -> Result<Lanes, Refusal> {
-    let mut lanes = collect(streams).await.ok_or(Refusal::Junk)?;
+    lanes: &mut Lanes,
+) -> Result<(), Refusal> {
     let mut nonce = [0; 32];
-    getrandom::fill(&mut nonce).map_err(|error| Refusal::Closed(io::Error::other(error)))?;
+    getrandom::fill(&mut nonce).expect("the system gives random bytes");
     let mine = Credentials {
         node: shared.node,
         mesh_name: &shared.mesh_name,
@@ -311,15 +318,7 @@ async fn admit(
     };
     let control = Lane::Control as usize;
     let (read, write) = (&mut lanes.inn[control], &mut lanes.out[control]);
-    let result = admission::exchange(&mine, peer, role, &mut *read, write).await;
-    if result.is_err() {
-        // The peer has to read the reason before the connection goes.
-        let mut rest = [0; 64];
-        let closed = async { while matches!(read.read(&mut rest).await, Ok(1..)) {} };
-        // Closed or not, it is over.
-        timeout(LINGER, closed).await.ok();
-    }
-    result.map(|()| lanes)
+    admission::exchange(&mine, peer, role, read, write).await
 }
 
 /// All six streams; `None`: one of them cannot be opened.
@@ -417,12 +416,7 @@ async fn write(shared: &Shared, outbox: &Outbox, mut stream: Stream) -> Result<(
 }
 
 /// Hands up the frames of one lane, in order, until the peer closes it.
-async fn read(
-    shared: &Shared,
-    link: LinkId,
-    lane: Lane,
-    mut stream: Stream,
-) -> Result<(), End> {
+async fn read(shared: &Shared, link: LinkId, lane: Lane, mut stream: Stream) -> Result<(), End> {
     let mut incoming = Incoming::default();
     loop {
         let got = stream.read(incoming.room()).await?;

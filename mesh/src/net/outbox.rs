@@ -113,9 +113,7 @@ impl Outbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting
-            .lock()
-            .expect("nobody panics while holding it")
+        self.waiting.lock().expect("nobody panics while holding it")
     }
 }
 

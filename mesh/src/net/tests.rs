@@ -78,7 +78,8 @@ impl Node {
 
     async fn next(&mut self) -> Input {
         let next = timeout(DEADLINE, self.inputs.recv()).await;
-        next.expect("something happens in time").expect("the net is there")
+        next.expect("something happens in time")
+            .expect("the net is there")
     }
 
     async fn link_up(&mut self) -> (LinkId, NodeId, Option<DialId>, PeerAddress) {
@@ -178,7 +179,7 @@ async fn a_dial_links_both_nodes_and_both_know_whom_they_have() {
 
 #[tokio::test]
 async fn frames_come_in_the_order_in_which_they_went_on_each_lane() {
-    const EACH: u64 = 2_000;
+    const EACH: u64 = 1_000;
     let (mut a, ab, mut b, ba) = pair(config(), config()).await;
     for number in 0..EACH {
         for lane in Lane::ALL {
@@ -191,7 +192,11 @@ async fn frames_come_in_the_order_in_which_they_went_on_each_lane() {
     for (node, link) in [(&mut a, ab), (&mut b, ba)] {
         let mut expected = BTreeMap::from(Lane::ALL.map(|lane| (lane, 0)));
         for _ in 0..3 * EACH {
-            let Input::Frame { link: from, envelope } = node.next().await else {
+            let Input::Frame {
+                link: from,
+                envelope,
+            } = node.next().await
+            else {
                 panic!("only frames are under way");
             };
             let number = expected.get_mut(&envelope.frame.lane()).unwrap();
@@ -224,7 +229,10 @@ async fn another_mesh_key_fails_in_the_handshake_on_both_sides() {
     });
     a.dial(1, contact(&b));
     let at = b.net.listen_addr();
-    assert_eq!(a.refused().await, format!("the node at {at} has another mesh key"));
+    assert_eq!(
+        a.refused().await,
+        format!("the node at {at} has another mesh key")
+    );
     b.counted("net_incoming_failed_total", 1).await;
     assert_eq!(a.count("net_refused_mesh_key_total"), 1);
     a.nothing_else();
@@ -250,7 +258,11 @@ async fn a_key_that_passes_the_handshake_alone_is_refused_by_both_sides() {
 async fn another_mesh_name_is_refused_and_both_names_are_told() {
     let (mut a, mut b) = (Node::start(config()).await, {
         let mesh_name = "x".to_owned();
-        Node::start(Config { mesh_name, ..config() }).await
+        Node::start(Config {
+            mesh_name,
+            ..config()
+        })
+        .await
     });
     a.dial(1, contact(&b));
     let at = b.net.listen_addr();
@@ -293,7 +305,10 @@ async fn nobody_answers_at_a_dead_address() {
         }),
     );
     let why = a.unreachable().await;
-    assert!(why.starts_with("no-such-name.invalid:80 cannot be resolved: "), "{why}");
+    assert!(
+        why.starts_with("no-such-name.invalid:80 cannot be resolved: "),
+        "{why}"
+    );
 }
 
 #[tokio::test]
@@ -302,7 +317,8 @@ async fn a_program_that_is_no_node_is_named_as_such() {
     let at = listener.local_addr().unwrap();
     let answers = async {
         let (mut socket, _) = listener.accept().await.unwrap();
-        socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        let page = format!("HTTP/1.1 400 Bad Request\r\n\r\n{}", "no ".repeat(100));
+        socket.write_all(page.as_bytes()).await.unwrap();
         // Until the other side has gone.
         socket.read_to_end(&mut Vec::new()).await.ok();
     };
@@ -322,7 +338,10 @@ async fn a_silent_host_is_given_up_in_time() {
     };
     let mut a = Node::start(Config { limits, ..config() }).await;
     a.dial(1, contact_at(at));
-    assert_eq!(a.unreachable().await, format!("nobody answers at {at}: no answer in time"));
+    assert_eq!(
+        a.unreachable().await,
+        format!("nobody answers at {at}: no answer in time")
+    );
 }
 
 #[tokio::test]
@@ -344,7 +363,10 @@ async fn somebody_else_at_a_members_address_is_refused() {
     let addresses = vec![b.net.listen_addr().into()];
     a.dial(1, Target::Member { node, addresses });
     let (at, other) = (b.net.listen_addr(), b.net.node());
-    assert_eq!(a.refused().await, format!("the node at {at} is {other}, not {node}"));
+    assert_eq!(
+        a.refused().await,
+        format!("the node at {at} is {other}, not {node}")
+    );
     b.nothing_else();
 }
 
@@ -392,7 +414,10 @@ async fn simultaneous_dials_give_two_links_that_both_work() {
         }
     }
     came.sort_by_key(|(_, stamp)| *stamp);
-    assert_eq!(came.iter().map(|(_, stamp)| stamp.0).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(
+        came.iter().map(|(_, stamp)| stamp.0).collect::<Vec<_>>(),
+        [0, 1]
+    );
     assert_ne!(came[0].0, came[1].0);
     // Hanging up one leaves the other alone.
     a.hang_up(links[0]);
@@ -401,13 +426,21 @@ async fn simultaneous_dials_give_two_links_that_both_work() {
     a.send(links[1], frame(Lane::Control, 2));
     a.net.flush();
     let envelope = frame(Lane::Control, 2);
-    assert_eq!(b.next().await, Input::Frame { link: came[1].0, envelope });
+    assert_eq!(
+        b.next().await,
+        Input::Frame {
+            link: came[1].0,
+            envelope
+        }
+    );
 }
 
 #[tokio::test]
 async fn junk_is_skipped_and_counted_and_the_next_frame_is_read() {
     let (a, ab, mut b, ba) = pair(config(), config()).await;
-    a.net.shared.send_raw(ab, Lane::Control, &[3, 0, 0, 0, 0xff, 0xff, 0xff]);
+    a.net
+        .shared
+        .send_raw(ab, Lane::Control, &[3, 0, 0, 0, 0xff, 0xff, 0xff]);
     a.send(ab, frame(Lane::Control, 1));
     a.net.flush();
     let envelope = frame(Lane::Control, 1);
@@ -522,7 +555,9 @@ async fn a_libp2p_peer_that_does_not_know_our_lanes_is_dropped() {
             }
         }
     };
-    timeout(DEADLINE, dropped).await.expect("it is dropped in time");
+    timeout(DEADLINE, dropped)
+        .await
+        .expect("it is dropped in time");
     assert_eq!(a.count("net_refused_other_total"), 1);
     a.nothing_else();
 }
@@ -552,8 +587,15 @@ async fn two_nodes_cannot_listen_on_one_address() {
     let a = Node::start(config()).await;
     let listen = a.net.listen_addr();
     let (inputs, _) = mpsc::channel(1);
-    let error = Net::bind(Config { listen, ..config() }, inputs).await.unwrap_err();
-    assert!(error.to_string().starts_with(&format!("cannot listen on {listen}: ")), "{error}");
+    let error = Net::bind(Config { listen, ..config() }, inputs)
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with(&format!("cannot listen on {listen}: ")),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -576,6 +618,14 @@ async fn closing_writes_what_waits_and_the_address_is_free_again() {
 async fn a_mesh_name_has_a_longest_length() {
     let (inputs, _) = mpsc::channel(1);
     let mesh_name = "x".repeat(MESH_NAME_MAX + 1);
-    let error = Net::bind(Config { mesh_name, ..config() }, inputs).await.unwrap_err();
+    let error = Net::bind(
+        Config {
+            mesh_name,
+            ..config()
+        },
+        inputs,
+    )
+    .await
+    .unwrap_err();
     assert!(matches!(error, BindError::MeshName { got } if got == MESH_NAME_MAX + 1));
 }
