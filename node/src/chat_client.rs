@@ -1,0 +1,3 @@
+//! The client side of the protocol.
+
+pub mod terminal;
