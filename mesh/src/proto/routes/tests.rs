@@ -34,9 +34,11 @@ fn key(i: u64) -> RouteKey {
 /// Takes the messages of this layer out of an outbox.
 fn drain(out: &mut Outbox) -> Vec<(NodeId, Message)> {
     std::iter::from_fn(|| out.pop())
-        .map(|effect| match effect {
-            Effect::ToNode(to, Frame::Routes(message)) => (to, message),
-            other => panic!("not of this layer: {other:?}"),
+        .map(|effect| {
+            let Effect::ToNode(to, Frame::Routes(message)) = effect else {
+                panic!("not of this layer: {effect:?}");
+            };
+            (to, message)
         })
         .collect()
 }
@@ -190,6 +192,18 @@ impl World {
         &self.nodes[i].stats
     }
 
+    /// All parts that a node sent.
+    fn parts(&self, from: usize) -> Vec<&Part> {
+        let from_it = self.said.iter().filter(|(by, _, _)| *by == from);
+        let parts = from_it.map(|(_, _, message)| match message {
+            Message::Part(part) => Some(part),
+            Message::Resume(_) | Message::Batch(_) | Message::Log { .. } | Message::Ack { .. } => {
+                None
+            }
+        });
+        parts.flatten().collect()
+    }
+
     fn said(&self, from: usize, which: impl Fn(&Message) -> bool) -> usize {
         let from_it = self.said.iter().filter(|(by, _, _)| *by == from);
         from_it.filter(|(_, _, message)| which(message)).count()
@@ -233,7 +247,7 @@ fn told(events: &[(usize, Event)], by: usize, of: usize) -> BTreeSet<RouteKey> {
             && (*i, *n) == (by, node(of))
         {
             assert!(attached.len() + detached.len() <= SLICE_KEYS);
-            detached.iter().for_each(|key| drop(set.remove(key)));
+            set.retain(|key| !detached.contains(key));
             set.extend(attached.iter().copied());
         }
     }

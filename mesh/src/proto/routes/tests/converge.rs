@@ -115,7 +115,7 @@ impl Run {
             } = event
             {
                 let told = self.told.entry((by, World::index(node))).or_default();
-                detached.iter().for_each(|key| drop(told.remove(key)));
+                told.retain(|key| !detached.contains(key));
                 told.extend(attached);
             }
         }
