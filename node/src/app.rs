@@ -73,7 +73,10 @@ pub fn run(config: &Config) -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the last line is for people, whatever the log filter")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the last line is for people, whatever the log filter"
+)]
 fn last_line(failure: &Failure) {
     eprintln!("chinwag: {failure}");
 }
@@ -83,7 +86,9 @@ fn start_logging(config: &Config) -> Result<(), Failure> {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     runtime.map_err(|error| Failure(format!("cannot start the runtime: {error}")))
 }
 
@@ -95,8 +100,13 @@ struct Signals {
 
 impl Signals {
     fn listen() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| Failure(format!("cannot wait for signals: {error}")));
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        let listen = |kind| {
+            signal(kind).map_err(|error| Failure(format!("cannot wait for signals: {error}")))
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
     }
 
     /// Cancel safe.
@@ -157,7 +167,9 @@ fn take<T>(from: &mut Receiver<T>, into: &mut Vec<T>, most: usize) {
 enum Phase {
     Running,
     /// Told to stop; when patience ends.
-    Stopping { until: Instant },
+    Stopping {
+        until: Instant,
+    },
     /// The mesh was told; what was said last is leaving.
     Stopped,
 }
@@ -183,9 +195,20 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let (to_front, from_clients) = mpsc::channel(INPUTS_MAX);
     let (results, from_store) = mpsc::channel(RESULTS_MAX);
     let (ask, asks) = mpsc::channel(ASKS_MAX);
-    let wires = start::Wires { to_mesh, to_front, results, ask };
+    let wires = start::Wires {
+        to_mesh,
+        to_front,
+        results,
+        ask,
+    };
     let mut node = start::node(config, wires).await?;
-    let mut sources = Sources { from_peers, from_clients, from_store, asks, signals };
+    let mut sources = Sources {
+        from_peers,
+        from_clients,
+        from_store,
+        asks,
+        signals,
+    };
     let ended = node.run(&mut sources).await;
     // Whoever still has something to say to the machine must not wait for it.
     drop(sources);
@@ -232,7 +255,12 @@ impl Node {
             Phase::Stopping { until } => Some(until),
             Phase::Running | Phase::Stopped => None,
         };
-        let deadline = self.mesh.poll_deadline().into_iter().chain(patience).min()?;
+        let deadline = self
+            .mesh
+            .poll_deadline()
+            .into_iter()
+            .chain(patience)
+            .min()?;
         Some(deadline.since(self.clock.now().at))
     }
 
@@ -253,7 +281,11 @@ impl Node {
         {
             self.handle_at(now, Input::StopNow);
         }
-        if self.mesh.poll_deadline().is_some_and(|deadline| deadline <= now.at) {
+        if self
+            .mesh
+            .poll_deadline()
+            .is_some_and(|deadline| deadline <= now.at)
+        {
             self.handle_at(now, Input::Tick);
         }
     }
@@ -266,7 +298,9 @@ impl Node {
             return false;
         }
         tracing::info!(within = ?self.stop_timeout, "stopping: clients are told where else to go");
-        self.phase = Phase::Stopping { until: now.at + self.stop_timeout };
+        self.phase = Phase::Stopping {
+            until: now.at + self.stop_timeout,
+        };
         self.front.stop_accepting();
         self.handle_at(now, Input::Stop);
         true
@@ -274,19 +308,29 @@ impl Node {
 
     fn on_done(&mut self, now: Now, done: Done) {
         match done {
-            Done::Appended { ticket, outcomes } => self.handle_at(now, Input::Appended { ticket, outcomes }),
-            Done::Loaded { ticket, answer } => self.handle_at(now, Input::Loaded { ticket, answer }),
+            Done::Appended { ticket, outcomes } => {
+                self.handle_at(now, Input::Appended { ticket, outcomes })
+            }
+            Done::Loaded { ticket, answer } => {
+                self.handle_at(now, Input::Loaded { ticket, answer })
+            }
             Done::Room(room) => self.handle_at(now, Input::Room(room)),
             Done::Failed(error) => {
-                let why = format!("the store failed and nothing after that can be trusted: {error}; look after the disk, then start again");
+                let why = format!(
+                    "the store failed and nothing after that can be trusted: {error}; look after the disk, then start again"
+                );
                 self.failure.get_or_insert(Failure(why));
             }
         }
     }
 
     fn carry_out(&mut self, output: Output) {
-        let Some(output) = self.sessions.deliver(output) else { return };
-        let Some(output) = self.net.perform(output) else { return };
+        let Some(output) = self.sessions.deliver(output) else {
+            return;
+        };
+        let Some(output) = self.net.perform(output) else {
+            return;
+        };
         match output {
             Output::Append { ticket, events } => self.history.append(ticket, events),
             Output::List { stream } => self.history.list(stream),

@@ -5,5 +5,7 @@ use std::process::ExitCode;
 use chinwag::{app, cli};
 
 fn main() -> ExitCode {
-    cli::dispatch(cli::Cli::from_process().command(), |config| app::run(&config))
+    cli::dispatch(cli::Cli::from_process().command(), |config| {
+        app::run(&config)
+    })
 }

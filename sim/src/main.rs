@@ -4,7 +4,11 @@
 //! same report, byte for byte. Exit status: 0 everything converged, 1 something did not (the last line
 //! replays it), 2 wrong usage.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program speaks there")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line program speaks there"
+)]
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,7 +17,11 @@ use clap::{Args, Parser, Subcommand};
 use sim::growth::{self, Growth};
 
 #[derive(Parser)]
-#[command(version, about = "Runs a mesh of simulated nodes in virtual time and reports on it", args_conflicts_with_subcommands = true)]
+#[command(
+    version,
+    about = "Runs a mesh of simulated nodes in virtual time and reports on it",
+    args_conflicts_with_subcommands = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -50,13 +58,20 @@ struct Run {
 }
 
 fn latency(text: &str) -> Result<(Duration, Duration), String> {
-    let expected = || format!("expected A..B in milliseconds with A ≤ B ≤ 10000, such as 10..50, got {text:?}");
+    let expected = || {
+        format!("expected A..B in milliseconds with A ≤ B ≤ 10000, such as 10..50, got {text:?}")
+    };
     let (least, most) = text.split_once("..").ok_or_else(expected)?;
-    let ms = |text: &str| text.parse::<f64>().ok().filter(|ms| (0.0..=10_000.0).contains(ms));
+    let ms = |text: &str| {
+        text.parse::<f64>()
+            .ok()
+            .filter(|ms| (0.0..=10_000.0).contains(ms))
+    };
     match (ms(least), ms(most)) {
-        (Some(least), Some(most)) if least <= most => {
-            Ok((Duration::from_secs_f64(least / 1e3), Duration::from_secs_f64(most / 1e3)))
-        }
+        (Some(least), Some(most)) if least <= most => Ok((
+            Duration::from_secs_f64(least / 1e3),
+            Duration::from_secs_f64(most / 1e3),
+        )),
         _ => Err(expected()),
     }
 }

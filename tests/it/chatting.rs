@@ -25,7 +25,13 @@ fn address(text: &str) -> Address {
 }
 
 fn send_of(to: &str, body: &str) -> Send {
-    Send { to: address(to), body: Json::from_valid(body), nonce: None, reply_to: None, copies: None }
+    Send {
+        to: address(to),
+        body: Json::from_valid(body),
+        nonce: None,
+        reply_to: None,
+        copies: None,
+    }
 }
 
 /// Sends a message and gives its id and copies.
@@ -53,8 +59,23 @@ pub(crate) fn bodies(world: &World, client: Client) -> Vec<String> {
 }
 
 fn history(world: &mut World, client: Client, of: &str) -> (Vec<String>, bool, bool) {
-    match world.ask(client, Command::History { of: address(of), from: Page::Newest, limit: 200 }) {
-        Reply::History { events, more, complete } => (events.iter().filter_map(|event| body_of(event)).collect(), more, complete),
+    match world.ask(
+        client,
+        Command::History {
+            of: address(of),
+            from: Page::Newest,
+            limit: 200,
+        },
+    ) {
+        Reply::History {
+            events,
+            more,
+            complete,
+        } => (
+            events.iter().filter_map(|event| body_of(event)).collect(),
+            more,
+            complete,
+        ),
         other => panic!("history of {of}: {other:?}"),
     }
 }
@@ -79,10 +100,23 @@ fn a_message_reaches_every_session_of_both_users_on_any_node_once() {
     world.run_for(SECOND);
     for (client, within) in [(ann_too, "@bob"), (bob, "@ann"), (bob_too, "@ann")] {
         let pushes: Vec<&Push> = world.pushes(client).collect();
-        let [Push::Event { event, within: seen, late: false }] = pushes.as_slice() else { panic!("{pushes:?}") };
+        let [
+            Push::Event {
+                event,
+                within: seen,
+                late: false,
+            },
+        ] = pushes.as_slice()
+        else {
+            panic!("{pushes:?}")
+        };
         assert_eq!((event.id, seen), (id, &address(within)));
     }
-    assert_eq!(world.pushes(ann).count(), 0, "the sender gets only its reply");
+    assert_eq!(
+        world.pushes(ann).count(),
+        0,
+        "the sender gets only its reply"
+    );
 }
 
 #[test]
@@ -90,19 +124,29 @@ fn an_acknowledged_message_is_on_as_many_disks_as_it_says() {
     let mut world = settled(2, 5);
     let ann = world.hello(HostId(0), "@ann", None);
     world.run_for(SECOND);
-    let command = Send { copies: Some(3), ..send_of("@bob", "1") };
-    let Reply::Sent { copies: 3, .. } = world.ask(ann, Command::Send(command)) else { panic!("three disks are there") };
+    let command = Send {
+        copies: Some(3),
+        ..send_of("@bob", "1")
+    };
+    let Reply::Sent { copies: 3, .. } = world.ask(ann, Command::Send(command)) else {
+        panic!("three disks are there")
+    };
     // Whoever dies now, two at once even: it is found.
     for dead in [(0, 1), (1, 2), (2, 3), (3, 4), (4, 0)] {
         let mut world = settled(2, 5);
         let ann = world.hello(HostId(0), "@ann", None);
         world.run_for(SECOND);
-        let command = Send { copies: Some(3), ..send_of("@bob", "1") };
+        let command = Send {
+            copies: Some(3),
+            ..send_of("@bob", "1")
+        };
         world.ask(ann, Command::Send(command));
         world.crash(HostId(dead.0));
         world.crash(HostId(dead.1));
         world.run_for(5 * SECOND);
-        let left = (0..5).find(|n| *n != dead.0 && *n != dead.1).expect("three are left");
+        let left = (0..5)
+            .find(|n| *n != dead.0 && *n != dead.1)
+            .expect("three are left");
         let bob = world.hello(HostId(left), "@bob", None);
         let (found, _, complete) = history(&mut world, bob, "@ann");
         assert_eq!(found, ["1"], "without {dead:?}");
@@ -117,7 +161,10 @@ fn one_unreachable_member_leaves_answers_complete() {
     say(&mut world, ann, "@bob", "1");
     world.crash(HostId(3));
     world.run_for(5 * SECOND);
-    assert_eq!(history(&mut world, ann, "@bob"), (vec!["1".to_owned()], false, true));
+    assert_eq!(
+        history(&mut world, ann, "@bob"),
+        (vec!["1".to_owned()], false, true)
+    );
 }
 
 #[test]
@@ -126,7 +173,13 @@ fn a_lone_node_acknowledges_on_its_one_disk_unless_more_are_asked_for() {
     world.run_for(11 * SECOND);
     let ann = world.hello(HostId(0), "@ann", None);
     assert_eq!(say(&mut world, ann, "@bob", "1").1, 1);
-    let reply = world.ask(ann, Command::Send(Send { copies: Some(2), ..send_of("@bob", "2") }));
+    let reply = world.ask(
+        ann,
+        Command::Send(Send {
+            copies: Some(2),
+            ..send_of("@bob", "2")
+        }),
+    );
     assert_eq!(refusal(&reply), Some(Code::Unavailable));
 }
 
@@ -139,7 +192,13 @@ fn below_min_copies_nothing_is_acknowledged_whatever_a_sender_asks() {
     world.start(host);
     world.run_for(11 * SECOND);
     let ann = world.hello(host, "@ann", None);
-    let reply = world.ask(ann, Command::Send(Send { copies: Some(1), ..send_of("@bob", "1") }));
+    let reply = world.ask(
+        ann,
+        Command::Send(Send {
+            copies: Some(1),
+            ..send_of("@bob", "1")
+        }),
+    );
     assert_eq!(refusal(&reply), Some(Code::Unavailable));
 }
 
@@ -150,16 +209,38 @@ fn the_same_nonce_through_any_node_at_any_time_is_the_same_message() {
     let bob = world.hello(HostId(3), "@bob", None);
     world.run_for(SECOND);
     let nonce = Nonce::new(world.clock(HostId(0)).unix_ms, 77);
-    let again = Send { nonce: Some(nonce), ..send_of("@bob", r#"{"a":1}"#) };
-    let Reply::Sent { id, duplicate: false, .. } = world.ask(ann, Command::Send(again.clone())) else { panic!("stored") };
+    let again = Send {
+        nonce: Some(nonce),
+        ..send_of("@bob", r#"{"a":1}"#)
+    };
+    let Reply::Sent {
+        id,
+        duplicate: false,
+        ..
+    } = world.ask(ann, Command::Send(again.clone()))
+    else {
+        panic!("stored")
+    };
     for host in [0, 1, 2, 3] {
         world.run_for(Duration::from_secs(30));
         let ann = world.hello(HostId(host), "@ann", Some("a"));
         world.run_for(SECOND);
-        let spelled = Send { body: Json::from_valid(r#"{ "a":1 }"#), ..again.clone() };
+        let spelled = Send {
+            body: Json::from_valid(r#"{ "a":1 }"#),
+            ..again.clone()
+        };
         let reply = world.ask(ann, Command::Send(spelled));
-        assert!(matches!(reply, Reply::Sent { id: same, duplicate: true, copies } if same == id && copies >= 2), "{reply:?}");
-        let other = world.ask(ann, Command::Send(Send { body: Json::from_valid("2"), ..again.clone() }));
+        assert!(
+            matches!(reply, Reply::Sent { id: same, duplicate: true, copies } if same == id && copies >= 2),
+            "{reply:?}"
+        );
+        let other = world.ask(
+            ann,
+            Command::Send(Send {
+                body: Json::from_valid("2"),
+                ..again.clone()
+            }),
+        );
         assert_eq!(refusal(&other), Some(Code::Conflict));
     }
     world.run_for(SECOND);
@@ -171,10 +252,19 @@ fn a_nonce_from_the_future_is_refused_with_the_nodes_time() {
     let mut world = settled(7, 1);
     let ann = world.hello(HostId(0), "@ann", None);
     let now = world.clock(HostId(0)).unix_ms;
-    let send = Send { nonce: Some(Nonce::new(now + 61_000, 1)), ..send_of("@bob", "1") };
-    let Reply::Error(refusal) = world.ask(ann, Command::Send(send)) else { panic!("refused") };
+    let send = Send {
+        nonce: Some(Nonce::new(now + 61_000, 1)),
+        ..send_of("@bob", "1")
+    };
+    let Reply::Error(refusal) = world.ask(ann, Command::Send(send)) else {
+        panic!("refused")
+    };
     assert_eq!(refusal.code, Code::BadRequest);
-    assert!(refusal.message.contains(&now.to_string()[..7]), "{}", refusal.message);
+    assert!(
+        refusal.message.contains(&now.to_string()[..7]),
+        "{}",
+        refusal.message
+    );
 }
 
 #[test]
@@ -184,7 +274,12 @@ fn messages_of_one_session_to_one_conversation_get_rising_ids_in_the_order_sent(
     world.run_for(SECOND);
     // The second names an old nonce, so it is looked up first; the third must not overtake it.
     let old = Nonce::new(world.clock(HostId(0)).unix_ms - 60_000, 5);
-    let commands = [None, Some(old), None].map(|nonce| Command::Send(Send { nonce, ..send_of("@bob", "1") }));
+    let commands = [None, Some(old), None].map(|nonce| {
+        Command::Send(Send {
+            nonce,
+            ..send_of("@bob", "1")
+        })
+    });
     let requests = commands.map(|command| world.command(ann, command));
     world.run_for(2 * SECOND);
     let ids = requests.map(|request| match world.reply(ann, request) {
@@ -217,23 +312,67 @@ fn who_was_away_finds_everything_by_conversations_and_history() {
     }
     say(&mut world, carol, "@bob", "9");
     let bob = world.hello(HostId(2), "@bob", None);
-    let listed = |world: &mut World| match world.ask(bob, Command::Conversations { limit: 50, before: None }) {
-        Reply::Conversations { conversations, more: false, complete: true } => {
-            let row = |entry: &mesh::command::Listed| (entry.of.to_string(), entry.unread, body_of(&entry.last).unwrap_or_default());
+    let listed = |world: &mut World| match world.ask(
+        bob,
+        Command::Conversations {
+            limit: 50,
+            before: None,
+        },
+    ) {
+        Reply::Conversations {
+            conversations,
+            more: false,
+            complete: true,
+        } => {
+            let row = |entry: &mesh::command::Listed| {
+                (
+                    entry.of.to_string(),
+                    entry.unread,
+                    body_of(&entry.last).unwrap_or_default(),
+                )
+            };
             conversations.iter().map(row).collect::<Vec<_>>()
         }
         other => panic!("{other:?}"),
     };
     let row = |of: &str, unread, last: &str| (of.to_owned(), unread, last.to_owned());
-    assert_eq!(listed(&mut world), [row("@carol", 1, "9"), row("@ann", 3, "3")], "newest first");
+    assert_eq!(
+        listed(&mut world),
+        [row("@carol", 1, "9"), row("@ann", 3, "3")],
+        "newest first"
+    );
     assert_eq!(history(&mut world, bob, "@ann").0, ["1", "2", "3"]);
-    let Reply::History { events, .. } = world.ask(bob, Command::History { of: address("@ann"), from: Page::Newest, limit: 2 }) else {
+    let Reply::History { events, .. } = world.ask(
+        bob,
+        Command::History {
+            of: address("@ann"),
+            from: Page::Newest,
+            limit: 2,
+        },
+    ) else {
         panic!("history");
     };
     let upto = events[0].id;
-    assert_eq!(world.ask(bob, Command::Read { of: address("@ann"), upto }), Reply::Done);
-    assert_eq!(listed(&mut world), [row("@carol", 1, "9"), row("@ann", 1, "3")], "one after the mark");
-    assert_eq!(history(&mut world, bob, "@nobody"), (vec![], false, true), "an unknown conversation is empty");
+    assert_eq!(
+        world.ask(
+            bob,
+            Command::Read {
+                of: address("@ann"),
+                upto
+            }
+        ),
+        Reply::Done
+    );
+    assert_eq!(
+        listed(&mut world),
+        [row("@carol", 1, "9"), row("@ann", 1, "3")],
+        "one after the mark"
+    );
+    assert_eq!(
+        history(&mut world, bob, "@nobody"),
+        (vec![], false, true),
+        "an unknown conversation is empty"
+    );
 }
 
 #[test]
@@ -247,7 +386,14 @@ fn pages_of_history_meet_without_gap_or_overlap() {
     let mut forward = Vec::new();
     let mut from = Page::After(EventId::MIN);
     loop {
-        let Reply::History { events, more, .. } = world.ask(ann, Command::History { of: address("@bob"), from, limit: 5 }) else {
+        let Reply::History { events, more, .. } = world.ask(
+            ann,
+            Command::History {
+                of: address("@bob"),
+                from,
+                limit: 5,
+            },
+        ) else {
             panic!("history");
         };
         forward.extend(events.iter().filter_map(|event| body_of(event)));
@@ -260,7 +406,14 @@ fn pages_of_history_meet_without_gap_or_overlap() {
     let mut backward: Vec<Vec<String>> = Vec::new();
     let mut from = Page::Newest;
     loop {
-        let Reply::History { events, more, .. } = world.ask(ann, Command::History { of: address("@bob"), from, limit: 5 }) else {
+        let Reply::History { events, more, .. } = world.ask(
+            ann,
+            Command::History {
+                of: address("@bob"),
+                from,
+                limit: 5,
+            },
+        ) else {
             panic!("history");
         };
         from = Page::Before(events.first().expect("at least one").id);
@@ -285,18 +438,48 @@ fn a_resume_on_another_node_sends_what_is_newer_and_what_is_new_elsewhere() {
     world.close(bob, Closing::Lost);
     let (_, _) = say(&mut world, ann, "@bob", "2");
     let (_, _) = say(&mut world, carol, "@bob", "3");
-    let resume = BTreeMap::from([(address("@ann"), Window { upto: held, exact: None })]);
-    let hello = Hello { user: World::user("@bob"), device: None, resume: Some(resume) };
+    let resume = BTreeMap::from([(
+        address("@ann"),
+        Window {
+            upto: held,
+            exact: None,
+        },
+    )]);
+    let hello = Hello {
+        user: World::user("@bob"),
+        device: None,
+        resume: Some(resume),
+    };
     let bob = world.hello_with(HostId(0), hello);
-    let ended = |world: &World| world.pushes(bob).any(|push| matches!(push, Push::Resumed { .. }));
-    assert!(world.run_until(10 * SECOND, ended), "{:?}", world.heard(bob));
+    let ended = |world: &World| {
+        world
+            .pushes(bob)
+            .any(|push| matches!(push, Push::Resumed { .. }))
+    };
+    assert!(
+        world.run_until(10 * SECOND, ended),
+        "{:?}",
+        world.heard(bob)
+    );
     let mut got = bodies(&world, bob);
     got.sort();
     // What lies within two minutes below `upto` may be sent again; the client ignores an id it has.
     got.retain(|body| body != "1");
     assert_eq!(got, ["2", "3"]);
-    let Some(Push::Resumed { conversations, complete: true }) = world.pushes(bob).last() else { panic!("resumed is last") };
-    assert_eq!(conversations.keys().map(Address::as_str).collect::<Vec<_>>(), ["@ann", "@carol"]);
+    let Some(Push::Resumed {
+        conversations,
+        complete: true,
+    }) = world.pushes(bob).last()
+    else {
+        panic!("resumed is last")
+    };
+    assert_eq!(
+        conversations
+            .keys()
+            .map(Address::as_str)
+            .collect::<Vec<_>>(),
+        ["@ann", "@carol"]
+    );
     assert!(conversations.values().all(|resumed| !resumed.more));
 }
 
@@ -304,11 +487,18 @@ fn a_resume_on_another_node_sends_what_is_newer_and_what_is_new_elsewhere() {
 fn hello_without_resume_gets_no_resumed_and_an_empty_one_does() {
     let mut world = settled(13, 2);
     let plain = world.hello(HostId(0), "@ann", None);
-    let hello = Hello { user: World::user("@ann"), device: None, resume: Some(BTreeMap::new()) };
+    let hello = Hello {
+        user: World::user("@ann"),
+        device: None,
+        resume: Some(BTreeMap::new()),
+    };
     let resuming = world.hello_with(HostId(1), hello);
     world.run_for(5 * SECOND);
     assert_eq!(world.pushes(plain).count(), 0);
-    assert!(matches!(world.pushes(resuming).last(), Some(Push::Resumed { complete: true, .. })));
+    assert!(matches!(
+        world.pushes(resuming).last(),
+        Some(Push::Resumed { complete: true, .. })
+    ));
 }
 
 #[test]
@@ -319,15 +509,32 @@ fn a_named_device_has_one_session_in_the_mesh_the_newest() {
     world.run_for(SECOND);
     let new = world.hello(HostId(1), "@ann", Some("phone"));
     world.run_for(2 * SECOND);
-    assert_eq!(world.heard(old).last(), Some(&Heard::Closed(CloseCode::Replaced)));
-    let bye = world.pushes(old).any(|push| matches!(push, Push::Bye { reason: ByeReason::Replaced, .. }));
+    assert_eq!(
+        world.heard(old).last(),
+        Some(&Heard::Closed(CloseCode::Replaced))
+    );
+    let bye = world.pushes(old).any(|push| {
+        matches!(
+            push,
+            Push::Bye {
+                reason: ByeReason::Replaced,
+                ..
+            }
+        )
+    });
     assert!(bye, "{:?}", world.heard(old));
     for client in [other, new] {
-        assert!(!matches!(world.heard(client).last(), Some(Heard::Closed(_))));
+        assert!(!matches!(
+            world.heard(client).last(),
+            Some(Heard::Closed(_))
+        ));
     }
     let here = world.hello(HostId(1), "@ann", Some("phone"));
     world.run_for(SECOND);
-    assert_eq!(world.heard(new).last(), Some(&Heard::Closed(CloseCode::Replaced)));
+    assert_eq!(
+        world.heard(new).last(),
+        Some(&Heard::Closed(CloseCode::Replaced))
+    );
     assert!(!matches!(world.heard(here).last(), Some(Heard::Closed(_))));
 }
 
@@ -343,7 +550,8 @@ fn a_device_that_said_hello_on_both_sides_of_a_cut_keeps_the_newer_session_after
     world.run_for(SECOND);
     assert!(!matches!(world.heard(old).last(), Some(Heard::Closed(_))));
     world.heal_all();
-    let closed = |world: &World| world.heard(old).last() == Some(&Heard::Closed(CloseCode::Replaced));
+    let closed =
+        |world: &World| world.heard(old).last() == Some(&Heard::Closed(CloseCode::Replaced));
     assert!(world.run_until(HEALED, closed), "{:?}", world.heard(old));
     assert!(!matches!(world.heard(new).last(), Some(Heard::Closed(_))));
 }
@@ -352,8 +560,13 @@ fn a_device_that_said_hello_on_both_sides_of_a_cut_keeps_the_newer_session_after
 fn watchers_are_told_when_somebody_comes_goes_or_becomes_uncertain() {
     let mut world = settled(16, 4);
     let ann = world.hello(HostId(0), "@ann", None);
-    let Reply::Presence(seen) = world.ask(ann, Command::Watch(vec![World::user("@bob")])) else { panic!("watch") };
-    assert!(!seen[0].online && seen[0].certain, "nobody has ever seen him: {seen:?}");
+    let Reply::Presence(seen) = world.ask(ann, Command::Watch(vec![World::user("@bob")])) else {
+        panic!("watch")
+    };
+    assert!(
+        !seen[0].online && seen[0].certain,
+        "nobody has ever seen him: {seen:?}"
+    );
     let told = |world: &World| -> Vec<(bool, bool)> {
         let presence = world.pushes(ann).filter_map(|push| match push {
             Push::Presence(presence) => Some((presence.online, presence.certain)),
@@ -371,10 +584,18 @@ fn watchers_are_told_when_somebody_comes_goes_or_becomes_uncertain() {
     world.run_for(SECOND);
     world.crash(HostId(3));
     world.run_for(5 * SECOND);
-    assert_eq!(told(&world)[2..], [(true, true), (false, false)], "his node is down, not known dead");
+    assert_eq!(
+        told(&world)[2..],
+        [(true, true), (false, false)],
+        "his node is down, not known dead"
+    );
     world.start(HostId(3));
     world.run_until(HEALED, |world| told(world).len() > 4);
-    assert_eq!(told(&world)[4..], [(false, true)], "its new life does not have him");
+    assert_eq!(
+        told(&world)[4..],
+        [(false, true)],
+        "its new life does not have him"
+    );
 }
 
 #[test]
@@ -385,11 +606,19 @@ fn a_signal_reaches_the_sessions_of_its_user_and_nobody_keeps_it() {
     let bob = world.hello(HostId(1), "@bob", None);
     let bob_too = world.hello(HostId(2), "@bob", None);
     world.run_for(SECOND);
-    let signal = Command::Signal { to: address("@bob"), kind: "typing".into(), body: None };
+    let signal = Command::Signal {
+        to: address("@bob"),
+        kind: "typing".into(),
+        body: None,
+    };
     assert_eq!(world.ask(ann, signal), Reply::Reached(2));
     world.run_for(SECOND);
     for client in [bob, bob_too] {
-        assert!(matches!(world.pushes(client).last(), Some(Push::Signal { .. })), "{:?}", world.heard(client));
+        assert!(
+            matches!(world.pushes(client).last(), Some(Push::Signal { .. })),
+            "{:?}",
+            world.heard(client)
+        );
     }
     assert_eq!(world.pushes(ann_too).count(), 0, "only those of `to`");
     assert_eq!(history(&mut world, ann, "@bob").0, Vec::<String>::new());
@@ -415,9 +644,19 @@ fn who_attaches_while_a_message_is_under_way_gets_it() {
 fn a_command_before_hello_is_refused_and_a_second_hello_too() {
     let mut world = settled(19, 1);
     let ann = world.hello(HostId(0), "@ann", None);
-    let again = Hello { user: World::user("@ann"), device: Some(Device::try_from("x").expect("valid")), resume: None };
-    assert_eq!(refusal(&world.ask(ann, Command::Hello(again))), Some(Code::BadRequest));
-    assert!(matches!(world.ask(ann, Command::Ping), Reply::Pong(_)), "the session goes on");
+    let again = Hello {
+        user: World::user("@ann"),
+        device: Some(Device::try_from("x").expect("valid")),
+        resume: None,
+    };
+    assert_eq!(
+        refusal(&world.ask(ann, Command::Hello(again))),
+        Some(Code::BadRequest)
+    );
+    assert!(
+        matches!(world.ask(ann, Command::Ping), Reply::Pong(_)),
+        "the session goes on"
+    );
 }
 
 #[test]
@@ -430,10 +669,22 @@ fn notes_to_oneself_are_a_conversation() {
     world.run_for(SECOND);
     assert_eq!(bodies(&world, laptop), ["1"]);
     assert_eq!(history(&mut world, laptop, "@ann").0, ["1"]);
-    let Reply::Conversations { conversations, .. } = world.ask(phone, Command::Conversations { limit: 9, before: None }) else {
+    let Reply::Conversations { conversations, .. } = world.ask(
+        phone,
+        Command::Conversations {
+            limit: 9,
+            before: None,
+        },
+    ) else {
         panic!("conversations");
     };
-    assert_eq!(conversations.iter().map(|entry| (entry.of.as_str(), entry.unread)).collect::<Vec<_>>(), [("@ann", 0)]);
+    assert_eq!(
+        conversations
+            .iter()
+            .map(|entry| (entry.of.as_str(), entry.unread))
+            .collect::<Vec<_>>(),
+        [("@ann", 0)]
+    );
 }
 
 #[test]
@@ -462,6 +713,14 @@ fn a_partition_heals_and_late_events_are_found_on_both_sides() {
     world.heal_all();
     settle(&mut world, &[0, 1, 2, 3].map(HostId));
     for client in [ann, bob] {
-        assert_eq!(history(&mut world, client, if client == ann { "@bob" } else { "@ann" }).0, ["1", "2"]);
+        assert_eq!(
+            history(
+                &mut world,
+                client,
+                if client == ann { "@bob" } else { "@ann" }
+            )
+            .0,
+            ["1", "2"]
+        );
     }
 }

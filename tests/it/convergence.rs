@@ -55,7 +55,12 @@ impl Run {
             let host = world.add_host(Config::default(), &contacts);
             world.start(host);
         }
-        Self { world, count, truth: Truth::default(), sessions: BTreeMap::new() }
+        Self {
+            world,
+            count,
+            truth: Truth::default(),
+            sessions: BTreeMap::new(),
+        }
     }
 
     fn host(&self, n: u16) -> HostId {
@@ -64,7 +69,10 @@ impl Run {
 
     fn session(&self, n: usize) -> Option<(Client, String)> {
         let count = self.sessions.len().max(1);
-        self.sessions.iter().nth(n % count).map(|(client, user)| (*client, user.clone()))
+        self.sessions
+            .iter()
+            .nth(n % count)
+            .map(|(client, user)| (*client, user.clone()))
     }
 
     fn attach(&mut self, host: HostId, user: String) {
@@ -97,7 +105,9 @@ impl Run {
 
     fn apply(&mut self, operation: &Operation) {
         match *operation {
-            Operation::Attach { host, user } => self.attach(self.host(host), format!("@user{user}")),
+            Operation::Attach { host, user } => {
+                self.attach(self.host(host), format!("@user{user}"))
+            }
             Operation::Detach { session, lost } => {
                 let closing = if lost { Closing::Lost } else { Closing::Gone };
                 if let Some((client, _)) = self.session(session) {
@@ -113,7 +123,9 @@ impl Run {
             Operation::Crash { host } => self.crash(self.host(host)),
             Operation::Restart { host } => self.restart(self.host(host)),
             Operation::Cut { a, b } => self.world.cut(self.host(a), self.host(b)),
-            Operation::CutOneWay { from, to } => self.world.cut_one_way(self.host(from), self.host(to)),
+            Operation::CutOneWay { from, to } => {
+                self.world.cut_one_way(self.host(from), self.host(to))
+            }
             Operation::Heal { a, b } => self.world.heal(self.host(a), self.host(b)),
             Operation::Wait { ms } => self.world.run_for(Duration::from_millis(ms)),
         }
@@ -127,12 +139,23 @@ impl Run {
             self.restart(*host);
         }
         let truth = self.truth.clone();
-        let right = |world: &World| is_full_mesh(world, &hosts) && truth.first_difference(world).is_none();
+        let right =
+            |world: &World| is_full_mesh(world, &hosts) && truth.first_difference(world).is_none();
         let converged = self.world.run_until(HEALED, right);
-        prop_assert!(converged, "{:?}\n{}", self.truth.first_difference(&self.world), views(&self.world));
+        prop_assert!(
+            converged,
+            "{:?}\n{}",
+            self.truth.first_difference(&self.world),
+            views(&self.world)
+        );
         // And it stays so: nothing is still on its way that would undo it.
         self.world.run_for(Duration::from_secs(5));
-        prop_assert!(right(&self.world), "{:?}\n{}", self.truth.first_difference(&self.world), views(&self.world));
+        prop_assert!(
+            right(&self.world),
+            "{:?}\n{}",
+            self.truth.first_difference(&self.world),
+            views(&self.world)
+        );
         Ok(())
     }
 }

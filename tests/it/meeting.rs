@@ -42,8 +42,14 @@ fn an_attach_is_known_everywhere_after_one_hop() {
 #[test]
 fn two_meshes_that_learn_of_one_common_node_become_one() {
     let mut world = World::new(3, network::Config::default());
-    let a = [world.add_host(Config::default(), &[]), world.add_host(Config::default(), &[HostId(0)])];
-    let b = [world.add_host(Config::default(), &[]), world.add_host(Config::default(), &[HostId(2)])];
+    let a = [
+        world.add_host(Config::default(), &[]),
+        world.add_host(Config::default(), &[HostId(0)]),
+    ];
+    let b = [
+        world.add_host(Config::default(), &[]),
+        world.add_host(Config::default(), &[HostId(2)]),
+    ];
     for host in a.into_iter().chain(b) {
         world.start(host);
     }
@@ -63,7 +69,11 @@ fn a_dead_node_is_down_everywhere_within_the_bound() {
         // With two nodes the suspicion's three seconds alone decide; else observers agree.
         let bound = if count == 2 { 5 * SECOND } else { 1500 * MS };
         let others = hosts(count).split_off(1);
-        let seen = world.run_until(bound, |world| others.iter().all(|host| state(world, *host, HostId(0)) == Some(State::Down)));
+        let seen = world.run_until(bound, |world| {
+            others
+                .iter()
+                .all(|host| state(world, *host, HostId(0)) == Some(State::Down))
+        });
         assert!(seen, "N = {count}: {}", tests::expect::views(&world));
     }
 }
@@ -74,7 +84,11 @@ fn a_node_that_falls_silent_is_down_within_the_bound() {
     world.run_for(SECOND);
     world.pause(HostId(2));
     let others = [0, 1, 3, 4].map(HostId);
-    let down = world.run_until(3 * SECOND, |world| others.iter().all(|host| state(world, *host, HostId(2)) == Some(State::Down)));
+    let down = world.run_until(3 * SECOND, |world| {
+        others
+            .iter()
+            .all(|host| state(world, *host, HostId(2)) == Some(State::Down))
+    });
     assert!(down, "{}", tests::expect::views(&world));
 }
 
@@ -85,8 +99,16 @@ fn one_broken_link_changes_no_ones_view_and_frames_go_through_a_helper() {
     world.cut(HostId(0), HostId(1));
     for _ in 0..100 {
         world.run_for(100 * MS);
-        for (seen_by, host) in hosts(5).into_iter().flat_map(|a| hosts(5).into_iter().map(move |b| (a, b))) {
-            assert_eq!(state(&world, seen_by, host), Some(State::Alive), "{seen_by:?} sees {host:?} at {:?}", world.now());
+        for (seen_by, host) in hosts(5)
+            .into_iter()
+            .flat_map(|a| hosts(5).into_iter().map(move |b| (a, b)))
+        {
+            assert_eq!(
+                state(&world, seen_by, host),
+                Some(State::Alive),
+                "{seen_by:?} sees {host:?} at {:?}",
+                world.now()
+            );
         }
     }
     let ann = world.hello(HostId(0), "@ann", None);
@@ -107,8 +129,17 @@ fn one_direction_that_fails_changes_no_third_nodes_view() {
     world.cut_one_way(HostId(0), HostId(1));
     for _ in 0..100 {
         world.run_for(100 * MS);
-        for (seen_by, host) in [2, 3, 4].map(HostId).into_iter().flat_map(|a| hosts(5).into_iter().map(move |b| (a, b))) {
-            assert_eq!(state(&world, seen_by, host), Some(State::Alive), "{seen_by:?} sees {host:?} at {:?}", world.now());
+        for (seen_by, host) in [2, 3, 4]
+            .map(HostId)
+            .into_iter()
+            .flat_map(|a| hosts(5).into_iter().map(move |b| (a, b)))
+        {
+            assert_eq!(
+                state(&world, seen_by, host),
+                Some(State::Alive),
+                "{seen_by:?} sees {host:?} at {:?}",
+                world.now()
+            );
         }
     }
 }
@@ -125,9 +156,12 @@ fn a_partition_is_seen_on_both_sides_and_heals() {
     let (left, right) = ([0, 1, 2].map(HostId), [3, 4, 5].map(HostId));
     world.split(&left, &right);
     let split = world.run_until(10 * SECOND, |world| {
-        left.iter().all(|a| right.iter().all(|b| {
-            state(world, *a, *b) == Some(State::Down) && state(world, *b, *a) == Some(State::Down)
-        }))
+        left.iter().all(|a| {
+            right.iter().all(|b| {
+                state(world, *a, *b) == Some(State::Down)
+                    && state(world, *b, *a) == Some(State::Down)
+            })
+        })
     });
     assert!(split, "{}", tests::expect::views(&world));
     world.heal_all();
@@ -161,9 +195,18 @@ fn the_routes_of_a_node_that_was_down_are_shown_again_in_the_same_epoch() {
     truth.converge(&mut world, SECOND);
     let epoch = world.mesh(HostId(3)).map(mesh::proto::Mesh::epoch);
     world.split(&[HostId(3)], &[0, 1, 2].map(HostId));
-    assert!(world.run_until(10 * SECOND, |world| state(world, HostId(0), HostId(3)) == Some(State::Down)));
-    let (_, sight) = world.mesh(HostId(0)).expect("runs").route(world.clock(HostId(0)), &"@ann".parse().expect("valid"));
-    assert!(!sight.online() && !sight.certain(), "not known dead: {sight:?}");
+    assert!(
+        world.run_until(10 * SECOND, |world| state(world, HostId(0), HostId(3))
+            == Some(State::Down))
+    );
+    let (_, sight) = world
+        .mesh(HostId(0))
+        .expect("runs")
+        .route(world.clock(HostId(0)), &"@ann".parse().expect("valid"));
+    assert!(
+        !sight.online() && !sight.certain(),
+        "not known dead: {sight:?}"
+    );
     world.heal_all();
     truth.converge(&mut world, HEALED);
     assert_eq!(world.mesh(HostId(3)).map(mesh::proto::Mesh::epoch), epoch);
@@ -195,7 +238,10 @@ fn nodes_restarted_all_at_once_meet_again_from_what_they_kept() {
     world.run_for(5 * SECOND);
     hosts(4).into_iter().for_each(|host| world.crash(host));
     // The one that all others name is gone for good.
-    [1, 2, 3].map(HostId).into_iter().for_each(|host| world.start(host));
+    [1, 2, 3]
+        .map(HostId)
+        .into_iter()
+        .for_each(|host| world.start(host));
     settle(&mut world, &[1, 2, 3].map(HostId));
 }
 
@@ -218,7 +264,11 @@ fn of_two_nodes_with_one_identity_the_later_epoch_wins_and_the_older_halts() {
     world.clone_identity(copy, HostId(2));
     world.run_for(SECOND);
     world.start(copy);
-    assert!(world.run_until(HEALED, |world| world.halted(HostId(2)).is_some()), "{}", tests::expect::views(&world));
+    assert!(
+        world.run_until(HEALED, |world| world.halted(HostId(2)).is_some()),
+        "{}",
+        tests::expect::views(&world)
+    );
     assert!(matches!(world.halted(HostId(2)), Some(Halt::Clone { .. })));
     assert_eq!(world.halted(copy), None);
 }
@@ -230,8 +280,16 @@ fn a_node_that_stops_is_down_at_once_and_nobody_suspects_it() {
     world.run_for(SECOND);
     world.stop(HostId(3));
     world.run_for(10 * MS);
-    assert_eq!(state(&world, HostId(0), HostId(3)), Some(State::Alive), "stopping, but delivered to");
-    assert!(matches!(world.heard(ann).last(), Some(sim::world::Heard::Closed(_))), "{:?}", world.heard(ann));
+    assert_eq!(
+        state(&world, HostId(0), HostId(3)),
+        Some(State::Alive),
+        "stopping, but delivered to"
+    );
+    assert!(
+        matches!(world.heard(ann).last(), Some(sim::world::Heard::Closed(_))),
+        "{:?}",
+        world.heard(ann)
+    );
     assert!(world.run_until(10 * SECOND, |world| world.has_stopped(HostId(3))));
     world.run_for(10 * MS);
     for host in [0, 1, 2].map(HostId) {

@@ -26,10 +26,25 @@ pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let mut cargo = std::process::Command::new(env!("CARGO"));
-        let built = cargo.args(["build", "--quiet", "--package", "chinwag", "--bin", "chinwag"]).status();
-        assert!(built.is_ok_and(|status| status.success()), "`cargo build -p chinwag` failed");
+        let built = cargo
+            .args([
+                "build",
+                "--quiet",
+                "--package",
+                "chinwag",
+                "--bin",
+                "chinwag",
+            ])
+            .status();
+        assert!(
+            built.is_ok_and(|status| status.success()),
+            "`cargo build -p chinwag` failed"
+        );
         let test = std::env::current_exe().expect("a test has a path");
-        let folder = test.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>");
+        let folder = test
+            .parent()
+            .and_then(Path::parent)
+            .expect("target/<profile>/deps/<test>");
         folder.join("chinwag")
     })
 }
@@ -58,7 +73,10 @@ impl Node {
     /// # Errors
     /// It ends first, or takes too long; the text holds its log.
     pub async fn start(data: &Path, peers: &[&str]) -> Result<Self> {
-        let peers: Vec<String> = peers.iter().flat_map(|peer| ["--peer".to_owned(), (*peer).to_owned()]).collect();
+        let peers: Vec<String> = peers
+            .iter()
+            .flat_map(|peer| ["--peer".to_owned(), (*peer).to_owned()])
+            .collect();
         Self::start_with(data, &peers).await
     }
 
@@ -82,19 +100,44 @@ impl Node {
             bail!("no ready line, but: {}", log.await.unwrap_or_default());
         };
         let field = |name: &str| {
-            let found = line.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-            found.map(str::to_owned).with_context(|| format!("{name}= in {line:?}"))
+            let found = line
+                .split(' ')
+                .find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+            found
+                .map(str::to_owned)
+                .with_context(|| format!("{name}= in {line:?}"))
         };
         ensure!(line.starts_with("ready "), "not a ready line: {line:?}");
         let (listen, mesh, id) = (field("listen")?, field("mesh")?, field("node")?);
-        Ok(Self { child, stdout, log, listen, mesh, id, data: data.to_owned(), args: args.to_vec() })
+        Ok(Self {
+            child,
+            stdout,
+            log,
+            listen,
+            mesh,
+            id,
+            data: data.to_owned(),
+            args: args.to_vec(),
+        })
     }
 
     fn command(data: &Path, args: &[String]) -> Command {
         let mut command = Command::new(program());
-        command.args(["run", "--listen", "127.0.0.1:0", "--mesh-listen", "127.0.0.1:0", "--min-free", "1MiB"]);
+        command.args([
+            "run",
+            "--listen",
+            "127.0.0.1:0",
+            "--mesh-listen",
+            "127.0.0.1:0",
+            "--min-free",
+            "1MiB",
+        ]);
         command.arg("--data").arg(data).args(args);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         command
     }
 
@@ -103,8 +146,13 @@ impl Node {
     /// # Errors
     /// It does not end in time.
     pub async fn run_to_end(data: &Path, args: &[String]) -> Result<(ExitStatus, String)> {
-        let output = timeout(PATIENCE, Self::command(data, args).output()).await.context("it did not end")??;
-        Ok((output.status, String::from_utf8_lossy(&output.stderr).into_owned()))
+        let output = timeout(PATIENCE, Self::command(data, args).output())
+            .await
+            .context("it did not end")??;
+        Ok((
+            output.status,
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        ))
     }
 
     /// Kills it as a power cut would: SIGKILL. Its data directory stays.
@@ -113,7 +161,12 @@ impl Node {
     /// It could not be killed.
     pub async fn kill(mut self) -> Result<Stopped> {
         self.child.kill().await?;
-        Ok(Stopped { data: self.data, args: self.args, status: None, log: self.log.await? })
+        Ok(Stopped {
+            data: self.data,
+            args: self.args,
+            status: None,
+            log: self.log.await?,
+        })
     }
 
     /// Sends a signal by name, such as `TERM`.
@@ -122,7 +175,10 @@ impl Node {
     /// There is no such process any more.
     pub async fn signal(&self, name: &str) -> Result<()> {
         let pid = self.child.id().context("the node has ended")?;
-        let sent = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().await?;
+        let sent = Command::new("kill")
+            .args([format!("-{name}"), pid.to_string()])
+            .status()
+            .await?;
         ensure!(sent.success(), "kill -{name} {pid}");
         Ok(())
     }
@@ -141,10 +197,20 @@ impl Node {
     /// # Errors
     /// It does not end in time.
     pub async fn wait(mut self) -> Result<Stopped> {
-        let status = timeout(PATIENCE, self.child.wait()).await.context("it did not end")??;
+        let status = timeout(PATIENCE, self.child.wait())
+            .await
+            .context("it did not end")??;
         let further = self.stdout.next_line().await?;
-        ensure!(further.is_none(), "a second line on standard output: {further:?}");
-        Ok(Stopped { data: self.data, args: self.args, status: Some(status), log: self.log.await? })
+        ensure!(
+            further.is_none(),
+            "a second line on standard output: {further:?}"
+        );
+        Ok(Stopped {
+            data: self.data,
+            args: self.args,
+            status: Some(status),
+            log: self.log.await?,
+        })
     }
 
     /// The process id.
@@ -209,7 +275,11 @@ impl Node {
         let seen = eventually(async || {
             last = self.mesh_view().await.unwrap_or_default();
             let members = last["members"].as_array().cloned().unwrap_or_default();
-            members.iter().filter(|member| member["state"] == state).count() == count
+            members
+                .iter()
+                .filter(|member| member["state"] == state)
+                .count()
+                == count
         });
         let seen = seen.await;
         ensure!(seen, "{count} members {state} expected, but: {last:#}");
@@ -257,7 +327,11 @@ pub async fn eventually(mut holds: impl AsyncFnMut() -> bool) -> bool {
 /// # Errors
 /// Nobody answers, or with something that is not HTTP.
 pub async fn get(address: &str, path: &str) -> Result<(u16, String)> {
-    request(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")).await
+    request(
+        address,
+        &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"),
+    )
+    .await
 }
 
 /// Sends a whole HTTP request and reads the answer to its end: status and body.
@@ -302,7 +376,13 @@ pub async fn refused(address: &str, request: &str) -> Result<(u16, String)> {
     let read = async {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).await? > 0 {}
-        let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+        let length = head.lines().find_map(|line| {
+            line.to_lowercase()
+                .strip_prefix("content-length:")?
+                .trim()
+                .parse()
+                .ok()
+        });
         let mut body = vec![0; length.unwrap_or(0)];
         stream.read_exact(&mut body).await?;
         anyhow::Ok((status(&head)?, String::from_utf8_lossy(&body).into_owned()))
@@ -311,5 +391,8 @@ pub async fn refused(address: &str, request: &str) -> Result<(u16, String)> {
 }
 
 fn status(head: &str) -> Result<u16> {
-    head.split(' ').nth(1).and_then(|status| status.parse().ok()).with_context(|| format!("an HTTP status in {head:?}"))
+    head.split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .with_context(|| format!("an HTTP status in {head:?}"))
 }

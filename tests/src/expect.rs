@@ -14,21 +14,32 @@ pub const HEALED: Duration = Duration::from_secs(75);
 /// The state in which one host's machine sees another's node; `None` where it has never heard of it.
 pub fn state(world: &World, seen_by: HostId, host: HostId) -> Option<State> {
     let members = world.mesh(seen_by)?.members();
-    members.into_iter().find(|(member, _)| member.record.node == world.node(host)).map(|(member, _)| member.state)
+    members
+        .into_iter()
+        .find(|(member, _)| member.record.node == world.node(host))
+        .map(|(member, _)| member.state)
 }
 
 /// Whether all these hosts see all these hosts alive, over direct links, with their whole sets.
 pub fn is_full_mesh(world: &World, hosts: &[HostId]) -> bool {
     hosts.iter().all(|host| {
-        let Some(mesh) = world.mesh(*host) else { return false };
+        let Some(mesh) = world.mesh(*host) else {
+            return false;
+        };
         let members = mesh.members();
         let sees = |other: &HostId| {
             let node = world.node(*other);
             let own = |n: NodeId| world.mesh(*other).is_some_and(|mesh| mesh.id() == n);
             members.iter().any(|(member, routes)| {
                 let linked = member.link || *other == *host;
-                let whole = world.mesh(*other).is_some_and(|mesh| mesh.summary().count == *routes);
-                member.record.node == node && own(node) && member.state == State::Alive && linked && whole
+                let whole = world
+                    .mesh(*other)
+                    .is_some_and(|mesh| mesh.summary().count == *routes);
+                member.record.node == node
+                    && own(node)
+                    && member.state == State::Alive
+                    && linked
+                    && whole
             })
         };
         hosts.iter().all(sees)
@@ -54,7 +65,12 @@ pub struct Truth {
 impl Truth {
     /// One more session of a user on a host.
     pub fn attach(&mut self, user: &str, host: HostId) {
-        *self.at.entry(user.to_owned()).or_default().entry(host).or_default() += 1;
+        *self
+            .at
+            .entry(user.to_owned())
+            .or_default()
+            .entry(host)
+            .or_default() += 1;
     }
 
     /// One session less.
@@ -77,14 +93,19 @@ impl Truth {
     /// The first table that differs from the truth, in words; `None` where all agree.
     pub fn first_difference(&self, world: &World) -> Option<String> {
         for host in world.hosts() {
-            let Some(mesh) = world.mesh(host) else { continue };
+            let Some(mesh) = world.mesh(host) else {
+                continue;
+            };
             for (user, hosts) in &self.at {
                 let address = user.parse().expect("a valid address");
                 let (found, sight) = mesh.route(world.clock(host), &address);
                 let found: BTreeSet<NodeId> = found.into_iter().collect();
-                let expected: BTreeSet<NodeId> = hosts.keys().map(|host| world.node(*host)).collect();
+                let expected: BTreeSet<NodeId> =
+                    hosts.keys().map(|host| world.node(*host)).collect();
                 if found != expected || sight.online() == expected.is_empty() || !sight.certain() {
-                    return Some(format!("{host:?} finds {user} at {found:?} ({sight:?}), it is at {expected:?}"));
+                    return Some(format!(
+                        "{host:?} finds {user} at {found:?} ({sight:?}), it is at {expected:?}"
+                    ));
                 }
             }
         }
@@ -97,7 +118,12 @@ impl Truth {
     /// Where they do not within the bound.
     pub fn converge(&self, world: &mut World, bound: Duration) {
         let converged = world.run_until(bound, |world| self.first_difference(world).is_none());
-        assert!(converged, "{}\n{}", self.first_difference(world).unwrap_or_default(), views(world));
+        assert!(
+            converged,
+            "{}\n{}",
+            self.first_difference(world).unwrap_or_default(),
+            views(world)
+        );
     }
 }
 
@@ -109,10 +135,18 @@ pub fn views(world: &World) -> String {
             text += &format!("{host:?} does not run\n");
             continue;
         };
-        text += &format!("{host:?} {:?} epoch {:?} unready: {:?}\n", mesh.id(), mesh.epoch(), mesh.unready(world.clock(host)));
+        text += &format!(
+            "{host:?} {:?} epoch {:?} unready: {:?}\n",
+            mesh.id(),
+            mesh.epoch(),
+            mesh.unready(world.clock(host))
+        );
         for (member, routes) in mesh.members() {
             let record = &member.record;
-            text += &format!("  {:?} {:?} {:?} link {} routes {routes}\n", record.node, member.state, record.epoch, member.link);
+            text += &format!(
+                "  {:?} {:?} {:?} link {} routes {routes}\n",
+                record.node, member.state, record.epoch, member.link
+            );
         }
     }
     text

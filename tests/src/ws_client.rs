@@ -29,11 +29,20 @@ impl WsClient {
     /// # Errors
     /// Nobody answers, or refuses.
     pub async fn connect(url: &str) -> Result<Self> {
-        let address = url.strip_prefix("ws://").and_then(|rest| rest.split('/').next()).context("a ws:// URL")?;
+        let address = url
+            .strip_prefix("ws://")
+            .and_then(|rest| rest.split('/').next())
+            .context("a ws:// URL")?;
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let (socket, _) = timeout(PATIENCE, client_async(url, stream)).await.context("no handshake")??;
-        Ok(Self { socket, heard: std::collections::VecDeque::new(), next_id: 1 })
+        let (socket, _) = timeout(PATIENCE, client_async(url, stream))
+            .await
+            .context("no handshake")??;
+        Ok(Self {
+            socket,
+            heard: std::collections::VecDeque::new(),
+            next_id: 1,
+        })
     }
 
     /// Connects and says `hello` as that user.
@@ -89,7 +98,8 @@ impl WsClient {
     pub async fn exchange(&mut self, command: &str, fields: Value) -> Result<Value> {
         let id = self.next_id;
         self.next_id += 1;
-        self.text(json!({"id": id, command: fields}).to_string()).await?;
+        self.text(json!({"id": id, command: fields}).to_string())
+            .await?;
         self.find(|line| line["id"] == id).await
     }
 
@@ -113,7 +123,9 @@ impl WsClient {
         let search = async {
             loop {
                 self.read().await?;
-                let Some(at) = self.heard.iter().position(&fits) else { continue };
+                let Some(at) = self.heard.iter().position(&fits) else {
+                    continue;
+                };
                 return Ok(self.heard.remove(at).expect("found there"));
             }
         };
@@ -127,7 +139,9 @@ impl WsClient {
     pub async fn raw(&mut self, fits: impl Fn(&str) -> bool) -> Result<String> {
         let search = async {
             loop {
-                let Some(message) = self.socket.next().await else { bail!("closed") };
+                let Some(message) = self.socket.next().await else {
+                    bail!("closed")
+                };
                 let text = message?.into_text()?;
                 if let Some(line) = text.split('\n').find(|line| fits(line)) {
                     return Ok(line.to_owned());
@@ -146,7 +160,8 @@ impl WsClient {
         match self.socket.next().await {
             Some(Ok(Message::Text(text))) => {
                 for line in text.split('\n').filter(|line| !line.is_empty()) {
-                    self.heard.push_back(serde_json::from_str(line).with_context(|| line.to_owned())?);
+                    self.heard
+                        .push_back(serde_json::from_str(line).with_context(|| line.to_owned())?);
                 }
                 Ok(())
             }
@@ -179,7 +194,12 @@ impl WsClient {
     /// # Errors
     /// The connection is gone already.
     pub async fn close(mut self) -> Result<()> {
-        self.socket.close(Some(tokio_tungstenite::tungstenite::protocol::CloseFrame { code: 1000.into(), reason: "".into() })).await?;
+        self.socket
+            .close(Some(tokio_tungstenite::tungstenite::protocol::CloseFrame {
+                code: 1000.into(),
+                reason: "".into(),
+            }))
+            .await?;
         Ok(())
     }
 }

@@ -31,7 +31,12 @@ impl Node {
     }
 
     fn mesh_json(&self) -> Value {
-        let members: Vec<Value> = self.mesh.members().iter().map(|(member, routes)| member_json(member, *routes)).collect();
+        let members: Vec<Value> = self
+            .mesh
+            .members()
+            .iter()
+            .map(|(member, routes)| member_json(member, *routes))
+            .collect();
         json!({
             "node": self.mesh.id().to_string(),
             "mesh": self.about.mesh,
@@ -52,14 +57,29 @@ impl Node {
     fn metrics(&self, now: Now) -> String {
         let mut metrics = Exposition::new();
         metrics.push("build_info", &[("version", VERSION)], 1.0);
-        metrics.push("start_time_seconds", &[], self.about.started_unix_ms as f64 / 1e3);
-        metrics.push("ready", &[], if self.mesh.unready(now).is_none() { 1.0 } else { 0.0 });
+        metrics.push(
+            "start_time_seconds",
+            &[],
+            self.about.started_unix_ms as f64 / 1e3,
+        );
+        metrics.push(
+            "ready",
+            &[],
+            if self.mesh.unready(now).is_none() {
+                1.0
+            } else {
+                0.0
+            },
+        );
         metrics.push("sessions", &[], self.mesh.sessions() as f64);
         metrics.push("connections", &[], self.sessions.open() as f64);
         metrics.push("routes", &[], self.mesh.routes() as f64);
         let members = self.mesh.members();
         for (state, name) in STATES {
-            let count = members.iter().filter(|(member, _)| member.state == state).count();
+            let count = members
+                .iter()
+                .filter(|(member, _)| member.state == state)
+                .count();
             metrics.push("members", &[("state", name)], count as f64);
         }
         for (member, routes) in &members {
@@ -77,11 +97,18 @@ impl Node {
     }
 }
 
-const STATES: [(State, &str); 4] =
-    [(State::Alive, "alive"), (State::Suspect, "suspect"), (State::Down, "down"), (State::Left, "left")];
+const STATES: [(State, &str); 4] = [
+    (State::Alive, "alive"),
+    (State::Suspect, "suspect"),
+    (State::Down, "down"),
+    (State::Left, "left"),
+];
 
 fn state_name(state: State) -> &'static str {
-    STATES.iter().find(|(known, _)| *known == state).map_or("unknown", |(_, name)| name)
+    STATES
+        .iter()
+        .find(|(known, _)| *known == state)
+        .map_or("unknown", |(_, name)| name)
 }
 
 fn member_json(member: &Member, routes: u64) -> Value {

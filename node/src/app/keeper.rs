@@ -27,11 +27,15 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn start(data: DataDir) -> Self {
         let (wanted, wants) = watch::channel(Wanted::default());
-        Self { wanted, task: tokio::spawn(keep(Arc::new(data), wants)) }
+        Self {
+            wanted,
+            task: tokio::spawn(keep(Arc::new(data), wants)),
+        }
     }
 
     pub(super) fn members(&self, members: Vec<KeptMember>) {
-        self.wanted.send_modify(|wanted| wanted.members = Some(members));
+        self.wanted
+            .send_modify(|wanted| wanted.members = Some(members));
     }
 
     pub(super) fn epoch(&self, epoch: Epoch) {
@@ -52,8 +56,14 @@ async fn keep(data: Arc<DataDir>, mut wants: watch::Receiver<Wanted>) {
         let wanted = wants.borrow_and_update().clone();
         let data = data.clone();
         let kept = spawn_blocking(move || write(&data, &wanted)).await;
-        if let Err(error) = kept.map_err(|error| error.to_string()).and_then(|kept| kept.map_err(|error| error.to_string())) {
-            tracing::error!(error, "what was learned cannot be kept: the next start may not find its peers");
+        if let Err(error) = kept
+            .map_err(|error| error.to_string())
+            .and_then(|kept| kept.map_err(|error| error.to_string()))
+        {
+            tracing::error!(
+                error,
+                "what was learned cannot be kept: the next start may not find its peers"
+            );
         }
     }
 }
@@ -62,5 +72,8 @@ fn write(data: &DataDir, wanted: &Wanted) -> Result<(), DataDirError> {
     if let Some(epoch) = wanted.epoch {
         data.keep_epoch(epoch)?;
     }
-    wanted.members.as_deref().map_or(Ok(()), |members| data.keep_members(members))
+    wanted
+        .members
+        .as_deref()
+        .map_or(Ok(()), |members| data.keep_members(members))
 }

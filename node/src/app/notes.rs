@@ -8,11 +8,19 @@ pub(super) fn log(note: &Note) {
     match note {
         Note::Joined(node) => tracing::info!(%node, "a node belongs to the mesh"),
         Note::Member { node, state, after } => member(&node.to_string(), *state, *after),
-        Note::LinkBroken(node) => tracing::warn!(%node, "link down, node alive: its frames go through another node"),
+        Note::LinkBroken(node) => {
+            tracing::warn!(%node, "link down, node alive: its frames go through another node")
+        }
         Note::Linked(node) => tracing::info!(%node, "linked"),
-        Note::Dial { target, failure, retry } => dial(target, failure, *retry),
+        Note::Dial {
+            target,
+            failure,
+            retry,
+        } => dial(target, failure, *retry),
         Note::Refused { node, why } => tracing::warn!(%node, "turned away: {why}"),
-        Note::Isolated(true) => tracing::warn!("so many members are silent that this node is probably cut off itself"),
+        Note::Isolated(true) => {
+            tracing::warn!("so many members are silent that this node is probably cut off itself")
+        }
         Note::Isolated(false) => tracing::info!("no longer cut off"),
         Note::Mismatch(node) => {
             tracing::error!(%node, "its routes did not agree with its fingerprint and are fetched anew: a defect, please report it");
@@ -42,7 +50,11 @@ fn dial(target: &Target, failure: &DialFailure, retry: std::time::Duration) {
     match failure {
         DialFailure::Unreachable(why) => tracing::warn!(target, ?retry, "cannot connect: {why}"),
         DialFailure::Refused(why) => tracing::warn!(target, ?retry, "not joined: {why}"),
-        DialFailure::Own => tracing::warn!(target, ?retry, "--peer names this node itself: name another one"),
+        DialFailure::Own => tracing::warn!(
+            target,
+            ?retry,
+            "--peer names this node itself: name another one"
+        ),
     }
 }
 

@@ -62,7 +62,10 @@ pub(super) async fn node(config: &Config, wires: Wires) -> Result<Node, Failure>
         front,
         history,
         keeper: Keeper::start(data),
-        about: About { mesh: config.mesh_name.clone(), started_unix_ms: now.unix_ms },
+        about: About {
+            mesh: config.mesh_name.clone(),
+            started_unix_ms: now.unix_ms,
+        },
         stop_timeout: config.stop_timeout,
         phase: Phase::Running,
         failure: None,
@@ -76,11 +79,15 @@ async fn open_history(
     identity: &Identity,
     results: Sender<Vec<Done>>,
 ) -> Result<History, Failure> {
-    let setup = history::Config { min_free: config.min_free, ..history::Config::new(data.path().join("history")) };
+    let setup = history::Config {
+        min_free: config.min_free,
+        ..history::Config::new(data.path().join("history"))
+    };
     let owner = identity.node();
     // The store's own threads wait where the machine is behind.
     let tell = move |done| drop(results.blocking_send(done));
-    let opened = tokio::task::spawn_blocking(move || History::open(setup, owner, Box::new(tell))).await;
+    let opened =
+        tokio::task::spawn_blocking(move || History::open(setup, owner, Box::new(tell))).await;
     opened.map_err(Failure::new)?.map_err(Failure::new)
 }
 
@@ -88,7 +95,12 @@ fn keys(config: &Config) -> Keys {
     Keys::derive(config.mesh_key.as_ref().map(MeshKey::as_bytes))
 }
 
-async fn bind_net(config: &Config, identity: Identity, before: Ports, inputs: Sender<Input>) -> Result<Net, Failure> {
+async fn bind_net(
+    config: &Config,
+    identity: Identity,
+    before: Ports,
+    inputs: Sender<Input>,
+) -> Result<Net, Failure> {
     let mut failure = None;
     for listen in candidates("--mesh-listen", &config.mesh_listen, before.mesh).await? {
         let setup = mesh::net::Config {
@@ -102,7 +114,9 @@ async fn bind_net(config: &Config, identity: Identity, before: Ports, inputs: Se
         match Net::bind(setup, inputs.clone()).await {
             Ok(net) => return Ok(net),
             Err(error @ BindError::Listen { .. }) => {
-                failure = Some(Failure(format!("--mesh-listen: {error}; stop what listens there, or name another port")));
+                failure = Some(Failure(format!(
+                    "--mesh-listen: {error}; stop what listens there, or name another port"
+                )));
             }
             Err(error) => return Err(Failure::new(error)),
         }
@@ -110,14 +124,20 @@ async fn bind_net(config: &Config, identity: Identity, before: Ports, inputs: Se
     Err(failure.expect("there is at least one candidate"))
 }
 
-async fn bind_http(flag: &str, listen: &HostPort, before: Option<u16>) -> Result<TcpListener, Failure> {
+async fn bind_http(
+    flag: &str,
+    listen: &HostPort,
+    before: Option<u16>,
+) -> Result<TcpListener, Failure> {
     let mut failure = None;
     for address in candidates(flag, listen, before).await? {
         match front::bind(address) {
             Ok(listener) => return Ok(listener),
             Err(error) => {
                 let advice = "stop what listens there, or name another port";
-                failure = Some(Failure(format!("{flag}: cannot listen on {address}: {error}; {advice}")));
+                failure = Some(Failure(format!(
+                    "{flag}: cannot listen on {address}: {error}; {advice}"
+                )));
             }
         }
     }
@@ -125,11 +145,20 @@ async fn bind_http(flag: &str, listen: &HostPort, before: Option<u16>) -> Result
 }
 
 /// The address to listen on; for port 0 first the port of the last start, then any.
-async fn candidates(flag: &str, listen: &HostPort, before: Option<u16>) -> Result<Vec<SocketAddr>, Failure> {
+async fn candidates(
+    flag: &str,
+    listen: &HostPort,
+    before: Option<u16>,
+) -> Result<Vec<SocketAddr>, Failure> {
     let resolved = lookup_host((listen.host.as_str(), listen.port)).await;
-    let mut resolved = resolved.map_err(|error| Failure(format!("{flag}: {}: {error}", listen.host)))?;
-    let address = resolved.next().ok_or_else(|| Failure(format!("{flag}: {} has no address", listen.host)))?;
-    let last = before.filter(|_| listen.port == 0).map(|port| SocketAddr::new(address.ip(), port));
+    let mut resolved =
+        resolved.map_err(|error| Failure(format!("{flag}: {}: {error}", listen.host)))?;
+    let address = resolved
+        .next()
+        .ok_or_else(|| Failure(format!("{flag}: {} has no address", listen.host)))?;
+    let last = before
+        .filter(|_| listen.port == 0)
+        .map(|port| SocketAddr::new(address.ip(), port));
     Ok(last.into_iter().chain([address]).collect())
 }
 
@@ -147,7 +176,11 @@ struct Bound {
 
 impl Bound {
     fn ports(self) -> Ports {
-        Ports { listen: Some(self.listen.port()), mesh: Some(self.mesh.port()), admin: self.admin.map(|admin| admin.port()) }
+        Ports {
+            listen: Some(self.listen.port()),
+            mesh: Some(self.mesh.port()),
+            admin: self.admin.map(|admin| admin.port()),
+        }
     }
 }
 
@@ -161,7 +194,8 @@ fn machine(
     now: Now,
 ) -> Result<Mesh, Failure> {
     let mut seed = [0; 8];
-    getrandom::fill(&mut seed).map_err(|error| Failure(format!("no random numbers from the system: {error}")))?;
+    getrandom::fill(&mut seed)
+        .map_err(|error| Failure(format!("no random numbers from the system: {error}")))?;
     let seed = u64::from_le_bytes(seed);
     let me = membership::Record {
         node: net.node(),
@@ -176,8 +210,18 @@ fn machine(
     tuning.streams.append_timeout = config.append_timeout;
     tuning.streams.min_copies = config.min_copies;
     tuning.streams.storing = config.weight > 0;
-    let membership = membership::Start { me, kept: data.members(), contacts: config.peers.clone(), seed };
-    let start = proto::Start { membership, route_key, newest: history.newest(), seed };
+    let membership = membership::Start {
+        me,
+        kept: data.members(),
+        contacts: config.peers.clone(),
+        seed,
+    };
+    let start = proto::Start {
+        membership,
+        route_key,
+        newest: history.newest(),
+        seed,
+    };
     Ok(Mesh::new(tuning, start, now))
 }
 
@@ -186,13 +230,23 @@ fn advertised(config: &Config, bound: SocketAddr) -> Vec<PeerAddress> {
     if !config.advertise.is_empty() {
         return config.advertise.clone();
     }
-    interfaces(bound).into_iter().map(PeerAddress::from).collect()
+    interfaces(bound)
+        .into_iter()
+        .map(PeerAddress::from)
+        .collect()
 }
 
 /// The URL that clients are sent to when another node stops.
 fn client_url(config: &Config, bound: SocketAddr) -> String {
-    let default = || interfaces(bound).first().map_or_else(|| bound.to_string(), ToString::to_string);
-    config.advertise_url.clone().unwrap_or_else(|| format!("ws://{}/ws", default()))
+    let default = || {
+        interfaces(bound)
+            .first()
+            .map_or_else(|| bound.to_string(), ToString::to_string)
+    };
+    config
+        .advertise_url
+        .clone()
+        .unwrap_or_else(|| format!("ws://{}/ws", default()))
 }
 
 /// What an address stands for: a wildcard for the machine's interface addresses, those first that lead
@@ -203,9 +257,16 @@ fn interfaces(bound: SocketAddr) -> Vec<SocketAddr> {
     }
     let all = if_addrs::get_if_addrs().unwrap_or_default();
     let fits = |ip: &IpAddr| ip.is_ipv4() == bound.is_ipv4() && !is_link_local(*ip);
-    let mut found: Vec<IpAddr> = all.iter().map(if_addrs::Interface::ip).filter(fits).collect();
+    let mut found: Vec<IpAddr> = all
+        .iter()
+        .map(if_addrs::Interface::ip)
+        .filter(fits)
+        .collect();
     found.sort_by_key(IpAddr::is_loopback);
-    found.into_iter().map(|ip| SocketAddr::new(ip, bound.port())).collect()
+    found
+        .into_iter()
+        .map(|ip| SocketAddr::new(ip, bound.port()))
+        .collect()
 }
 
 fn is_link_local(ip: IpAddr) -> bool {
@@ -216,20 +277,42 @@ fn is_link_local(ip: IpAddr) -> bool {
 }
 
 fn front_config(config: &Config) -> front::Config {
-    let identity = if config.open { protocol::Identity::Open } else { protocol::Identity::Closed };
-    let limits = protocol::Limits { frame: config.max_frame, body: config.max_body, identity };
+    let identity = if config.open {
+        protocol::Identity::Open
+    } else {
+        protocol::Identity::Closed
+    };
+    let limits = protocol::Limits {
+        frame: config.max_frame,
+        body: config.max_body,
+        identity,
+    };
     front::Config {
-        about: session::About { mesh: config.mesh_name.clone(), limits },
+        about: session::About {
+            mesh: config.mesh_name.clone(),
+            limits,
+        },
         allowed: Allowed::new(&config.allow_origin),
-        deadlines: Deadlines { ping: config.ping_interval, ..Deadlines::default() },
+        deadlines: Deadlines {
+            ping: config.ping_interval,
+            ..Deadlines::default()
+        },
         max_sessions: None,
     }
 }
 
 /// The one line on standard output; and, where a person looks on, what a newcomer needs.
 fn say_ready(mesh: &Mesh, bound: Bound) {
-    let admin = bound.admin.map(|admin| format!(" admin={admin}")).unwrap_or_default();
-    let line = format!("ready listen={} mesh={} node={}{admin}\n", bound.listen, bound.mesh, mesh.id());
+    let admin = bound
+        .admin
+        .map(|admin| format!(" admin={admin}"))
+        .unwrap_or_default();
+    let line = format!(
+        "ready listen={} mesh={} node={}{admin}\n",
+        bound.listen,
+        bound.mesh,
+        mesh.id()
+    );
     let mut out = io::stdout().lock();
     if let Err(error) = out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
         tracing::warn!(%error, "standard output does not take the ready line");
@@ -239,10 +322,16 @@ fn say_ready(mesh: &Mesh, bound: Bound) {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "for the person at the terminal, whatever the log filter")]
+#[expect(
+    clippy::print_stderr,
+    reason = "for the person at the terminal, whatever the log filter"
+)]
 fn greet(bound: Bound) {
     eprintln!("\n  chat      http://{}/", bound.listen);
-    eprintln!("  the mesh  http://{}/mesh", bound.admin.unwrap_or(bound.listen));
+    eprintln!(
+        "  the mesh  http://{}/mesh",
+        bound.admin.unwrap_or(bound.listen)
+    );
     eprintln!(
         "  one more  chinwag --peer {} --listen 127.0.0.1:0 --mesh-listen 127.0.0.1:0 --data ./chinwag-data-2\n",
         bound.mesh
