@@ -388,7 +388,7 @@ impl Streams {
     /// Where no disk can be had it is shown to nobody.
     fn offer(&mut self, near: impl Surroundings, number: u64, out: &mut Outbox) {
         let (room, full) = (self.room, &self.full);
-        let me = near.me();
+        let (me, at) = (near.me(), near.now().at);
         let Some(pending) = pending_mut(&mut self.pending, &mut self.offers, number) else {
             return;
         };
@@ -397,7 +397,7 @@ impl Streams {
             let has_room = if node == me {
                 room
             } else {
-                !full.contains_key(&node)
+                full.get(&node).is_none_or(|&until| until <= at)
             };
             saw_full |= !has_room;
             has_room
@@ -523,7 +523,8 @@ impl Streams {
                 Enough::No => left.push(waiter),
                 Enough::Yes => answered.push(waiter),
                 Enough::Lowered => {
-                    self.stats.appends_lowered += 1;
+                    let of_client = matches!(waiter, Waiter::Client { .. });
+                    self.stats.appends_lowered += u64::from(of_client);
                     answered.push(waiter);
                 }
             }
