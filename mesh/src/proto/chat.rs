@@ -382,11 +382,12 @@ impl Chat {
     pub fn on_tick(&mut self, view: impl Facts, out: &mut Outbox) {
         let facts: &dyn Facts = &view;
         let now = facts.now().at;
-        self.tick_grace(facts);
-        self.tick_claims(facts, out);
-        if self.presence.deadline().is_some_and(|due| due <= now) {
+        // Before anything is detached in this step: the table of routes learns of it afterwards.
+        if self.presence.deadline().is_some_and(|due| due <= now) && self.events.is_empty() {
             self.stats.presence_pushed += self.presence.step(facts, &mut self.sessions, out);
         }
+        self.tick_grace(facts);
+        self.tick_claims(facts, out);
         self.tick_stop(facts, out);
     }
 

@@ -232,9 +232,11 @@ impl Chat {
         };
         self.stats.signals += 1;
         let key = facts.key(&to);
-        let here = self.sessions.live(key, &to, None);
-        let mut reached = u32::from(!here.is_empty());
-        let audience = without(here, session);
+        let mut reached: u32 = 0;
+        let audience = self.sessions.audience(key, &to, |id, _| {
+            reached = 1;
+            id != session
+        });
         let signal = Signal {
             to,
             from,
@@ -266,7 +268,8 @@ impl Chat {
 
     /// A session of another node signals.
     pub(super) fn on_signal(&mut self, facts: &dyn Facts, signal: Signal, out: &mut Outbox) {
-        let audience = self.sessions.live(facts.key(&signal.to), &signal.to, None);
+        let key = facts.key(&signal.to);
+        let audience = self.sessions.audience(key, &signal.to, |_, _| true);
         self.stats.signals_unheard += u64::from(audience.is_empty());
         push_signal(audience, signal, out);
     }
@@ -308,11 +311,12 @@ impl Chat {
         (except, late): (Option<SessionId>, bool),
         out: &mut Outbox,
     ) -> bool {
-        let mut audience = self.sessions.live(facts.key(reader), reader, None);
-        let heard = !audience.is_empty();
-        audience.retain(|id| {
-            let work = self.sessions.get_mut(*id).and_then(|s| s.work.as_mut());
-            Some(*id) != except && !work.is_some_and(|work| work.takes(event, late))
+        let mut heard = false;
+        let key = facts.key(reader);
+        let audience = self.sessions.audience(key, reader, |id, session| {
+            heard = true;
+            let work = session.work.as_mut();
+            Some(id) != except && !work.is_some_and(|work| work.takes(event, late))
         });
         let within = event.conversation.seen_by(reader);
         if let (Some(within), false) = (within, audience.is_empty()) {
@@ -340,7 +344,9 @@ impl Chat {
             return;
         }
         self.sessions.raise_mark(key, user, of, upto);
-        let audience = self.sessions.live(key, user, except);
+        let audience = self
+            .sessions
+            .audience(key, user, |id, _| Some(id) != except);
         if let (Some(within), false) = (of.seen_by(user), audience.is_empty()) {
             let push = Push::Receipt {
                 within,
@@ -446,9 +452,4 @@ fn push_to(audience: Audience, push: Push, out: &mut Outbox) {
         push,
         bulk: false,
     });
-}
-
-fn without(mut audience: Audience, session: SessionId) -> Audience {
-    audience.retain(|id| *id != session);
-    audience
 }

@@ -249,16 +249,17 @@ impl Resume {
         };
         let mut parts = std::mem::take(found);
         parts.extend(std::mem::take(others).into_values());
-        parts.sort_unstable_by(|a, b| b.last.cmp(&a.last));
+        parts.sort_unstable_by_key(|part| std::cmp::Reverse(part.last));
         let waiting: BTreeSet<_> = parts.iter().map(|part| part.conversation.clone()).collect();
         self.held.release(
             |conversation| !waiting.contains(conversation),
             &self.reader,
             live,
         );
-        let elsewhere = |of: &Conversation| !waiting.contains(of);
-        for conversation in self.held.overflowed.extract_if(.., elsewhere) {
-            if let Some(address) = conversation.seen_by(&self.reader) {
+        for conversation in std::mem::take(&mut self.held.overflowed) {
+            if waiting.contains(&conversation) {
+                self.held.overflowed.insert(conversation);
+            } else if let Some(address) = conversation.seen_by(&self.reader) {
                 self.results.insert(
                     address,
                     Resumed {
@@ -436,6 +437,3 @@ fn held_bytes(event: &SharedEvent) -> usize {
         .seen_by(&event.author)
         .map_or(0, |within| frame::event(event, &within))
 }
-
-#[cfg(test)]
-mod tests;

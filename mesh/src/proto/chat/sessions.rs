@@ -76,7 +76,7 @@ struct User {
     /// Read marks known here.
     marks: Option<Box<Marks>>,
     /// A user whose route key is the same: two of 48-bit hashes can be.
-    next: Option<Box<User>>,
+    next: Option<Box<Self>>,
 }
 
 /// What became of a session that was to be put into grace.
@@ -276,23 +276,21 @@ impl Sessions {
         self.users.is_empty()
     }
 
-    /// The live sessions of a user but one.
-    pub(super) fn live(
-        &self,
+    /// Those of a user's live sessions that are wanted.
+    pub(super) fn audience(
+        &mut self,
         key: RouteKey,
         user: &UserName,
-        except: Option<SessionId>,
+        mut wanted: impl FnMut(SessionId, &mut Session) -> bool,
     ) -> Audience {
-        let open = self.user(key, user).map_or(&[][..], |user| &user.open);
-        let mut live = Vec::with_capacity(open.len());
-        live.extend(open.iter().copied().filter(|id| {
-            Some(*id) != except
-                && self
-                    .sessions
-                    .get(id)
-                    .is_some_and(|session| session.state == State::Live)
+        let user = self.users.get(&key).and_then(|head| head.find(user));
+        let open = user.map_or(&[][..], |user| &user.open);
+        let mut audience = Vec::with_capacity(open.len());
+        audience.extend(open.iter().copied().filter(|id| {
+            let session = self.sessions.get_mut(id);
+            session.is_some_and(|session| session.state == State::Live && wanted(*id, session))
         }));
-        live
+        audience
     }
 
     /// The sessions of a user's named devices, open or in grace.
@@ -415,6 +413,3 @@ fn insert_tight<T>(list: &mut Vec<T>, at: usize, item: T) {
     }
     list.insert(at, item);
 }
-
-#[cfg(test)]
-mod tests;
