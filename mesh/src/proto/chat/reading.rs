@@ -165,6 +165,9 @@ impl Chat {
         out: &mut Outbox,
     ) {
         let states: Option<Vec<Told>> = self.sessions.get_mut(id).and_then(|session| {
+            if users.len() > limits::WATCH {
+                return None;
+            }
             let watch = session.watch.get_or_insert_default();
             let states = self.presence.watch(facts, id, watch, users);
             session.watch.take_if(|watch| watch.is_empty());
@@ -188,6 +191,11 @@ impl Chat {
         users: &[UserName],
         out: &mut Outbox,
     ) {
+        if users.len() > limits::WATCH {
+            let message = format!("at most {} users at once", limits::WATCH);
+            self.refuse(id, request, Code::BadRequest, message, out);
+            return;
+        }
         if let Some(session) = self.sessions.get_mut(id)
             && let Some(watch) = &mut session.watch
         {

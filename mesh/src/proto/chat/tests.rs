@@ -12,3 +12,4 @@ mod messages;
 mod presence;
 mod reading;
 mod resume;
+mod wire;

@@ -302,6 +302,13 @@ fn a_stop_does_not_wait_for_ever() {
 }
 
 #[test]
+fn an_idle_session_is_small() {
+    use crate::proto::chat::sessions::Session;
+    // With its share of a B-tree node, the user's entry and three short texts: below 500 bytes.
+    assert!(size_of::<Session>() <= 112, "{}", size_of::<Session>());
+}
+
+#[test]
 fn more_graces_than_are_kept_end_at_once() {
     let mut node = Node::new(1);
     let max = crate::proto::chat::sessions::GRACE_MAX as u64;

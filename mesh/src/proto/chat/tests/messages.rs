@@ -276,7 +276,7 @@ fn a_signal_reaches_the_sessions_of_its_user_and_nobody_else() {
         kind: "typing".into(),
         body: Some(json("true")),
     };
-    assert_eq!(said.pushes(3), [signal.clone()]);
+    assert_eq!(said.pushes(3), std::slice::from_ref(&signal));
     assert_eq!(said.pushes(4), [signal]);
     assert_eq!(said.0.len(), 2, "one push, one reply: {said:?}");
 }

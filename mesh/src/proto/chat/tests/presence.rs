@@ -197,6 +197,16 @@ fn a_session_watches_500_users_at_most() {
 }
 
 #[test]
+fn a_list_of_more_than_500_users_is_refused_whomever_it_names() {
+    let mut node = watching(&[]);
+    let list = vec![user("@bob"); 501];
+    for command in [Command::Watch(list.clone()), Command::Unwatch(list)] {
+        assert_eq!(node.command(1, command).code(1), Code::BadRequest);
+    }
+    assert_eq!(node.counter("chat_watches"), 0);
+}
+
+#[test]
 fn whoever_watches_no_longer_is_told_nothing() {
     let mut node = watching(&["@bob", "@carol"]);
     let said = node.command(1, Command::Unwatch(vec![user("@bob"), user("@nobody")]));
