@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod data_dir;
 pub mod front;
+pub mod history;
 pub mod protocol;
 pub mod session;
 pub mod telemetry;
