@@ -12,6 +12,7 @@ const GROUP_MS = 5 * 60_000;
 /** Typing is told that often, and shown that long after it was told. */
 const TYPING_EVERY_MS = 3_000;
 const TYPING_SHOWN_MS = 5_000;
+const DAY_MS = 24 * 60 * 60_000;
 /** Closer to the end than that, the log follows new messages. */
 const NEAR_END_PX = 120;
 
@@ -37,6 +38,8 @@ let drafts = new Map();
 let typing = new Map();
 let lastTyping = 0;
 let refreshTimer;
+/** Why the client stopped by itself. */
+let stoppedBy;
 
 // ---- small things
 
@@ -73,6 +76,7 @@ function paintAvatar(avatar, name) {
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const weekday = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
+const short = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short" });
 const date = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 
 function dayOf(ms) {
@@ -81,12 +85,19 @@ function dayOf(ms) {
 
 function dayText(ms) {
   if (dayOf(ms) === dayOf(Date.now())) return "Today";
-  if (dayOf(ms) === dayOf(Date.now() - 86_400_000)) return "Yesterday";
-  return Math.abs(Date.now() - ms) < 300 * 86_400_000 ? weekday.format(ms) : date.format(ms);
+  if (dayOf(ms) === dayOf(Date.now() - DAY_MS)) return "Yesterday";
+  return (isRecent(ms) ? weekday : date).format(ms);
 }
 
+/** Shorter: a time today, a date otherwise. */
 function momentText(ms) {
-  return dayOf(ms) === dayOf(Date.now()) ? clock.format(ms) : dayText(ms);
+  if (dayOf(ms) === dayOf(Date.now())) return clock.format(ms);
+  return (isRecent(ms) ? short : date).format(ms);
+}
+
+/** So recent that the year goes without saying. */
+function isRecent(ms) {
+  return Math.abs(Date.now() - ms) < 300 * DAY_MS;
 }
 
 function bodyText(body) {
@@ -164,7 +175,10 @@ function onState({ target, detail: { state, error } }) {
     showWelcome(error.message);
     return;
   }
-  renderBanner(error);
+  stoppedBy = error;
+  renderBanner();
+  renderList();
+  if (current) renderPresence();
 }
 
 // ---- conversations
@@ -324,7 +338,7 @@ function route() {
   renderPane("end");
   renderPresence();
   renderBanner();
-  if (matchMedia("(hover: hover)").matches) ui.composer.focus();
+  if (!matchMedia("(pointer: coarse)").matches) ui.composer.focus();
   if (!client.conversation(next).loaded) loadCurrent();
   else markRead();
 }
@@ -347,7 +361,8 @@ async function loadCurrent() {
 }
 
 function presenceKind(fact) {
-  if (!fact) return "";
+  // Without a connection nothing is known.
+  if (!fact || client?.state !== "online") return "";
   if (!fact.certain) return "unsure";
   return fact.online ? "online" : "offline";
 }
@@ -362,11 +377,11 @@ function renderPresence() {
   setText(ui.presence, current === client.user ? "Notes to yourself" : texts[kind]);
 }
 
-function renderBanner(error) {
+function renderBanner() {
   const held = current && client?.conversations.get(current);
   let text = "";
   let action;
-  if (client?.state === "stopped" && error?.code === "replaced") {
+  if (client?.state === "stopped" && stoppedBy?.code === "replaced") {
     text = "This chat goes on in another window of the same device. ";
     action = element("button", { className: "link", onclick: () => client.start() }, "Use it here");
   } else if (client?.state === "waiting" || (client?.state === "connecting" && client.failures > 0)) {
@@ -416,7 +431,7 @@ function renderPane(where) {
     if (!before || dayOf(momentOf(before)) !== dayOf(ms)) drawn.push(dayRow(rows, ms));
     const first = !before || !together(before, message);
     const last = !all[at + 1] || !together(message, all[at + 1]);
-    drawn.push(messageRow(rows, message, { first, last, seen: message.id === lastSeen }));
+    drawn.push(messageRow(rows, message, { first, last, seen: Boolean(lastSeen) && message.id === lastSeen }));
   });
   arrange(ui.log, drawn);
   renderTop();
@@ -468,11 +483,11 @@ function messageRow(rows, message, place) {
 function drawMeta(meta, message, { last, seen: wasSeen }) {
   if (message.sent?.state === "failed") {
     const { sent } = message;
-    const why = sent.error.code === "unavailable" ? "Not sure whether it was kept" : sent.error.message;
+    const why = sent.error.code === "unavailable" ? "it may or may not have been kept" : sent.error.message;
     const retry = element("button", { className: "link", type: "button", onclick: () => client.retry(sent) }, "Retry");
     const discard = element("button", { className: "link", type: "button", onclick: () => client.discard(sent) }, "Discard");
     retry.dataset.testid = "retry";
-    return meta.replaceChildren(`Not sent: ${why}. `, retry, " ", discard);
+    return meta.replaceChildren(`Not confirmed: ${why}. `, retry, " ", discard);
   }
   const time = clock.format(momentOf(message));
   const parts = [];
@@ -510,8 +525,11 @@ function tellTyping() {
 // ---- what people do
 
 function fitComposer() {
+  const { scrollTop, scrollHeight, clientHeight } = ui.scroller;
+  const atEnd = scrollHeight - scrollTop - clientHeight < NEAR_END_PX;
   ui.composer.style.height = "auto";
   ui.composer.style.height = `${Math.min(ui.composer.scrollHeight + 2, 152)}px`;
+  if (atEnd) ui.scroller.scrollTop = ui.scroller.scrollHeight;
 }
 
 function submit(event) {

@@ -40,6 +40,10 @@ function span(ms) {
   return `${seconds} s`;
 }
 
+function count(number) {
+  return typeof number === "number" ? number.toLocaleString() : "–";
+}
+
 function roundTrip(ms) {
   if (typeof ms !== "number") return "–";
   return `${ms < 10 ? ms.toFixed(2) : ms.toFixed(0)} ms`;
@@ -65,7 +69,7 @@ function cells(member, self) {
     ["Node", "", node, self ? element("span", { className: "self" }, "this node") : ""],
     ["State", "", element("span", {}, state, since)],
     ["Link", "", link],
-    ["Users", "number", String(member.routes ?? "–")],
+    ["Users", "number", count(member.routes)],
     ["Round trip", "number", self || !member.link ? "–" : roundTrip(member.rtt_ms)],
     ["Up for", "", gone || !member.epoch ? "–" : span(Date.now() - member.epoch)],
     ["Version", "", member.version ?? "–"],
@@ -90,14 +94,15 @@ function show(mesh) {
   const self = ({ node }) => node === mesh.node;
   const members = [...mesh.members].sort((a, b) => self(b) - self(a) || (a.node < b.node ? -1 : 1));
   const alive = members.filter(({ state }) => state === "alive").length;
+  $("facts").hidden = false;
   setText($("mesh-name"), mesh.mesh);
-  setText($("node"), `…${mesh.node.slice(-8)}`);
+  setText($("node"), `as node …${mesh.node.slice(-8)} sees it`);
   $("node").title = mesh.node;
   $("totals").replaceChildren(
     total("Nodes alive", `${alive} of ${members.length}`),
-    total("Sessions here", String(mesh.sessions)),
-    total("Users routed", String(mesh.routes)),
-    ...(mesh.under_replicated ? [total("Under-replicated", String(mesh.under_replicated))] : []),
+    total("Sessions here", count(mesh.sessions)),
+    total("Users routed", count(mesh.routes)),
+    ...(mesh.under_replicated ? [total("Under-replicated", count(mesh.under_replicated))] : []),
     total("Up for", mesh.epoch ? span(Date.now() - mesh.epoch) : "–"),
     total("Version", mesh.version ?? "–"),
   );
@@ -107,7 +112,7 @@ function show(mesh) {
 function setStatus(state, text, error = "") {
   $("status").dataset.state = state;
   setText($("status"), text);
-  $("table").dataset.stale = String(error !== "");
+  $("facts").dataset.stale = String(error !== "");
   $("error").hidden = error === "";
   setText($("error"), error);
 }
