@@ -10,14 +10,17 @@
 //! | `start` | from a configuration to running parts |
 //! | `answers` | what `/readyz`, `/metrics` and `/api/` say |
 //! | `keeper` | what the machine keeps in the data directory |
+//! | `results` | what the store has done, on its way to the machine |
 //! | `notes` | the machine's notes, worded for the log |
 
 mod answers;
 mod keeper;
 mod notes;
+mod results;
 mod start;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use keeper::Keeper;
@@ -33,6 +36,7 @@ use crate::front::{Ask, Front};
 use crate::history::{Done, History};
 use crate::session::Sessions;
 use crate::telemetry;
+use results::Results;
 
 /// Inputs that may wait for the machine from peers, and as many from clients. When full, their
 /// sockets are read no further: 4,096 messages are some 20 ms of work.
@@ -40,9 +44,6 @@ const INPUTS_MAX: usize = 4096;
 
 /// Inputs of one source that are taken at once, so that none keeps the others waiting for long.
 const BATCH: usize = 512;
-
-/// Batches of results that may wait for the machine; the store waits when full.
-const RESULTS_MAX: usize = 256;
 
 /// Questions of the HTTP side that may wait; the asker waits when full.
 const ASKS_MAX: usize = 64;
@@ -122,7 +123,7 @@ impl Signals {
 struct Sources {
     from_peers: Receiver<Input>,
     from_clients: Receiver<Input>,
-    from_store: Receiver<Vec<Done>>,
+    from_store: Arc<Results>,
     asks: Receiver<Ask>,
     signals: Signals,
 }
@@ -131,7 +132,7 @@ struct Sources {
 #[derive(Default)]
 struct Batch {
     inputs: Vec<Input>,
-    done: Vec<Vec<Done>>,
+    done: Vec<Done>,
     asks: Vec<Ask>,
     signals: u32,
 }
@@ -142,14 +143,14 @@ impl Sources {
         tokio::select! {
             _ = self.from_peers.recv_many(&mut batch.inputs, BATCH) => {}
             Some(input) = self.from_clients.recv() => batch.inputs.push(input),
-            Some(done) = self.from_store.recv() => batch.done.push(done),
+            () = self.from_store.wait() => {}
             Some(ask) = self.asks.recv() => batch.asks.push(ask),
             () = self.signals.next() => batch.signals += 1,
             () = sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => {}
         }
         take(&mut self.from_peers, &mut batch.inputs, BATCH);
         take(&mut self.from_clients, &mut batch.inputs, 2 * BATCH);
-        take(&mut self.from_store, &mut batch.done, BATCH);
+        self.from_store.take(&mut batch.done);
         take(&mut self.asks, &mut batch.asks, ASKS_MAX);
     }
 }
@@ -193,12 +194,12 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let signals = Signals::listen()?;
     let (to_mesh, from_peers) = mpsc::channel(INPUTS_MAX);
     let (to_front, from_clients) = mpsc::channel(INPUTS_MAX);
-    let (results, from_store) = mpsc::channel(RESULTS_MAX);
+    let from_store = Arc::new(Results::default());
     let (ask, asks) = mpsc::channel(ASKS_MAX);
     let wires = start::Wires {
         to_mesh,
         to_front,
-        results,
+        results: from_store.clone(),
         ask,
     };
     let mut node = start::node(config, wires).await?;
@@ -226,7 +227,7 @@ impl Node {
             for input in batch.inputs.drain(..) {
                 self.handle_at(now, input);
             }
-            for done in batch.done.drain(..).flatten() {
+            for done in batch.done.drain(..) {
                 self.on_done(now, done);
             }
             for _ in 0..std::mem::take(&mut batch.signals) {
@@ -334,7 +335,12 @@ impl Node {
         match output {
             Output::Append { ticket, events } => self.history.append(ticket, events),
             Output::List { stream } => self.history.list(stream),
-            Output::Load { ticket, query } => self.history.load(ticket, query),
+            Output::Load { ticket, query } => {
+                if let Err(error) = self.history.load(ticket, query) {
+                    // Counted by the store; the machine answers without this part at its deadline.
+                    tracing::debug!(%error, "a question was not taken");
+                }
+            }
             Output::Keep { members } => self.keeper.members(members),
             Output::KeepEpoch(epoch) => self.keeper.epoch(epoch),
             Output::Note(note) => notes::log(&note),
@@ -363,8 +369,10 @@ impl Node {
             self.net.close().await;
         });
         self.keeper.close().await;
-        if let Err(error) = tokio::task::spawn_blocking(move || self.history.close()).await {
-            tracing::error!(%error, "the store did not close");
+        match tokio::task::spawn_blocking(move || self.history.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the store did not close cleanly"),
+            Err(error) => tracing::error!(%error, "the store did not close"),
         }
         tracing::info!("stopped");
     }

@@ -48,13 +48,20 @@ pub struct Report {
 
 /// Runs it. `progress` is told a line now and then.
 pub fn run(growth: &Growth, mut progress: impl FnMut(&str)) -> Report {
-    let mut world = World::new(growth.seed, network::Config { latency: growth.latency });
+    let mut world = World::new(
+        growth.seed,
+        network::Config {
+            latency: growth.latency,
+        },
+    );
     for n in 0..growth.nodes {
         let contacts: Vec<HostId> = n.checked_sub(1).map(HostId).into_iter().collect();
         let host = world.add_host(Config::default(), &contacts);
         world.start(host);
     }
-    let met = world.run_until(BOUND, have_met).then(|| Duration::from_micros(world.now().0));
+    let met = world
+        .run_until(BOUND, have_met)
+        .then(|| Duration::from_micros(world.now().0));
     progress("nodes have met");
     let nodes = f64::from(growth.nodes);
     let rest = Duration::from_secs(5);
@@ -67,7 +74,9 @@ pub fn run(growth: &Growth, mut progress: impl FnMut(&str)) -> Report {
     let (before, started) = (world.traffic().bytes, world.now());
     let mut known = Vec::new();
     for user in 0..growth.users {
-        let host = HostId(u16::try_from(rng.next_u64() % u64::from(growth.nodes)).expect("a number of a node"));
+        let host = HostId(
+            u16::try_from(rng.next_u64() % u64::from(growth.nodes)).expect("a number of a node"),
+        );
         let name = format!("@user{user}");
         let address: Address = name.parse().expect("a valid name");
         let came = world.now();
@@ -79,15 +88,27 @@ pub fn run(growth: &Growth, mut progress: impl FnMut(&str)) -> Report {
         progress(&format!("{} of {} users", user + 1, growth.users));
     }
     let busy = world.now().since(started).as_secs_f64();
-    let busy_bytes = if busy > 0.0 { (world.traffic().bytes - before) as f64 / nodes / busy } else { 0.0 };
+    let busy_bytes = if busy > 0.0 {
+        (world.traffic().bytes - before) as f64 / nodes / busy
+    } else {
+        0.0
+    };
     known.sort();
-    Report { growth: growth.clone(), met, known, idle_bytes, busy_bytes }
+    Report {
+        growth: growth.clone(),
+        met,
+        known,
+        idle_bytes,
+        busy_bytes,
+    }
 }
 
 fn have_met(world: &World) -> bool {
     let everybody = world.hosts().count();
     world.hosts().all(|host| {
-        let members = world.mesh(host).map_or_else(Vec::new, mesh::proto::Mesh::members);
+        let members = world
+            .mesh(host)
+            .map_or_else(Vec::new, mesh::proto::Mesh::members);
         let linked = |member: &mesh::proto::membership::Member| {
             member.state == State::Alive && (member.link || member.record.node == world.node(host))
         };
@@ -96,7 +117,11 @@ fn have_met(world: &World) -> bool {
 }
 
 fn is_known(world: &World, address: &Address) -> bool {
-    world.hosts().all(|host| world.mesh(host).is_some_and(|mesh| !mesh.route(world.clock(host), address).0.is_empty()))
+    world.hosts().all(|host| {
+        world
+            .mesh(host)
+            .is_some_and(|mesh| !mesh.route(world.clock(host), address).0.is_empty())
+    })
 }
 
 impl Report {
@@ -108,7 +133,9 @@ impl Report {
     /// The time within which that share of the users was known everywhere.
     fn quantile(&self, share: f64) -> Option<Duration> {
         let last = self.known.len().checked_sub(1)?;
-        self.known.get((share * last as f64).round() as usize).copied()
+        self.known
+            .get((share * last as f64).round() as usize)
+            .copied()
     }
 
     /// As one line of JSON.
@@ -133,12 +160,32 @@ impl fmt::Display for Report {
             Some(duration) => format!("{:.2} ms", duration.as_secs_f64() * 1e3),
             None => "never".to_owned(),
         };
-        writeln!(f, "seed {}: {} nodes, {} users", self.growth.seed, self.growth.nodes, self.growth.users)?;
+        writeln!(
+            f,
+            "seed {}: {} nodes, {} users",
+            self.growth.seed, self.growth.nodes, self.growth.users
+        )?;
         writeln!(f, "all nodes linked after          {}", ms(self.met))?;
-        writeln!(f, "a user known everywhere, p50    {}", ms(self.quantile(0.5)))?;
-        writeln!(f, "                         p99    {}", ms(self.quantile(0.99)))?;
-        writeln!(f, "                         max    {}", ms(self.quantile(1.0)))?;
-        writeln!(f, "users not known everywhere      {}", self.growth.users as usize - self.known.len())?;
+        writeln!(
+            f,
+            "a user known everywhere, p50    {}",
+            ms(self.quantile(0.5))
+        )?;
+        writeln!(
+            f,
+            "                         p99    {}",
+            ms(self.quantile(0.99))
+        )?;
+        writeln!(
+            f,
+            "                         max    {}",
+            ms(self.quantile(1.0))
+        )?;
+        writeln!(
+            f,
+            "users not known everywhere      {}",
+            self.growth.users as usize - self.known.len()
+        )?;
         writeln!(f, "bytes per node and second, idle {:.0}", self.idle_bytes)?;
         writeln!(f, "                           busy {:.0}", self.busy_bytes)
     }

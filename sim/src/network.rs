@@ -24,7 +24,9 @@ pub struct Config {
 impl Default for Config {
     /// One data centre: 0.2 to 0.5 ms.
     fn default() -> Self {
-        Self { latency: (Duration::from_micros(200), Duration::from_micros(500)) }
+        Self {
+            latency: (Duration::from_micros(200), Duration::from_micros(500)),
+        }
     }
 }
 
@@ -58,14 +60,24 @@ pub struct Network {
 impl Network {
     /// No connections, no cuts.
     pub fn new(config: Config) -> Self {
-        Self { config, halves: BTreeMap::new(), cuts: BTreeSet::new(), next_link: 1 }
+        Self {
+            config,
+            halves: BTreeMap::new(),
+            cuts: BTreeSet::new(),
+            next_link: 1,
+        }
     }
 
     /// How long the next frame takes.
     pub fn latency(&self, rng: &mut ChaCha8Rng) -> Duration {
         let (least, most) = self.config.latency;
         let spread = u64::try_from((most - least).as_micros()).expect("latencies are short");
-        least + Duration::from_micros(if spread == 0 { 0 } else { rng.next_u64() % (spread + 1) })
+        least
+            + Duration::from_micros(if spread == 0 {
+                0
+            } else {
+                rng.next_u64() % (spread + 1)
+            })
     }
 
     /// Frames from one host no longer reach the other.
@@ -81,7 +93,12 @@ impl Network {
             let pair = (end.host, half.other.host);
             half.broken && (pair == (a, b) || pair == (b, a))
         };
-        let broken: Vec<End> = self.halves.iter().filter(|(end, half)| between(end, half)).map(|(end, _)| *end).collect();
+        let broken: Vec<End> = self
+            .halves
+            .iter()
+            .filter(|(end, half)| between(end, half))
+            .map(|(end, _)| *end)
+            .collect();
         broken.into_iter().flat_map(|end| self.close(end)).collect()
     }
 
@@ -97,17 +114,42 @@ impl Network {
 
     /// Connects two hosts: the ends, dialler first.
     pub fn connect(&mut self, dialler: HostId, listener: HostId) -> (End, End) {
-        let a = End { host: dialler, link: LinkId(self.next_link) };
-        let b = End { host: listener, link: LinkId(self.next_link + 1) };
+        let a = End {
+            host: dialler,
+            link: LinkId(self.next_link),
+        };
+        let b = End {
+            host: listener,
+            link: LinkId(self.next_link + 1),
+        };
         self.next_link += 2;
-        self.halves.insert(a, Half { other: b, last_arrival: Instant(0), broken: false });
-        self.halves.insert(b, Half { other: a, last_arrival: Instant(0), broken: false });
+        self.halves.insert(
+            a,
+            Half {
+                other: b,
+                last_arrival: Instant(0),
+                broken: false,
+            },
+        );
+        self.halves.insert(
+            b,
+            Half {
+                other: a,
+                last_arrival: Instant(0),
+                broken: false,
+            },
+        );
         (a, b)
     }
 
     /// A frame is sent: where and when it arrives; `None` where the connection is gone or the frame is
     /// lost in a cut.
-    pub fn send(&mut self, from: End, now: Instant, rng: &mut ChaCha8Rng) -> Option<(End, Instant)> {
+    pub fn send(
+        &mut self,
+        from: End,
+        now: Instant,
+        rng: &mut ChaCha8Rng,
+    ) -> Option<(End, Instant)> {
         let latency = self.latency(rng);
         let half = self.halves.get_mut(&from)?;
         let to = half.other;
@@ -127,7 +169,9 @@ impl Network {
     /// Closes a connection: the ends that are to be told. The other end is told nothing through a
     /// cut; its half is broken until that heals.
     pub fn close(&mut self, end: End) -> Vec<End> {
-        let Some(half) = self.halves.remove(&end) else { return Vec::new() };
+        let Some(half) = self.halves.remove(&end) else {
+            return Vec::new();
+        };
         let other = half.other;
         let mut told = vec![end];
         if self.passes(end.host, other.host) {
@@ -140,9 +184,22 @@ impl Network {
 
     /// Closes all connections of a host: the other ends.
     pub fn close_host(&mut self, host: HostId) -> Vec<End> {
-        let first = End { host, link: LinkId(0) };
-        let last = End { host, link: LinkId(u64::MAX) };
-        let ends: Vec<End> = self.halves.range(first..=last).map(|(end, _)| *end).collect();
-        ends.into_iter().flat_map(|end| self.close(end)).filter(|end| end.host != host).collect()
+        let first = End {
+            host,
+            link: LinkId(0),
+        };
+        let last = End {
+            host,
+            link: LinkId(u64::MAX),
+        };
+        let ends: Vec<End> = self
+            .halves
+            .range(first..=last)
+            .map(|(end, _)| *end)
+            .collect();
+        ends.into_iter()
+            .flat_map(|end| self.close(end))
+            .filter(|end| end.host != host)
+            .collect()
     }
 }

@@ -22,7 +22,10 @@ struct Planned<T> {
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { heap: BinaryHeap::new(), sequence: 0 }
+        Self {
+            heap: BinaryHeap::new(),
+            sequence: 0,
+        }
     }
 }
 
@@ -30,7 +33,11 @@ impl<T> Queue<T> {
     /// Plans something; what is planned for one instant happens in the order planned.
     pub fn plan(&mut self, at: Instant, what: T) {
         self.sequence += 1;
-        self.heap.push(Reverse(Planned { at, sequence: self.sequence, what }));
+        self.heap.push(Reverse(Planned {
+            at,
+            sequence: self.sequence,
+            what,
+        }));
     }
 
     /// When the next thing happens.
@@ -43,7 +50,9 @@ impl<T> Queue<T> {
         if self.next_at()? > until {
             return None;
         }
-        self.heap.pop().map(|Reverse(planned)| (planned.at, planned.what))
+        self.heap
+            .pop()
+            .map(|Reverse(planned)| (planned.at, planned.what))
     }
 }
 
@@ -77,7 +86,9 @@ mod tests {
         queue.plan(Instant(2), 'c');
         queue.plan(Instant(1), 'a');
         queue.plan(Instant(1), 'b');
-        let order: String = std::iter::from_fn(|| queue.pop(Instant(9))).map(|(_, c)| c).collect();
+        let order: String = std::iter::from_fn(|| queue.pop(Instant(9)))
+            .map(|(_, c)| c)
+            .collect();
         assert_eq!(order, "abc");
     }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use mesh::command::{Command, Hello, Push, Reply};
 use mesh::id::{Device, Epoch, LinkId, NodeId, SessionId, UserName};
 use mesh::proto::{
-    Closing, CloseCode, Config, Contact, DialFailure, DialId, Halt, Input, KeptMember, Mesh, Note, Output, PeerAddress,
-    Start, Target, Ticket, membership,
+    CloseCode, Closing, Config, Contact, DialFailure, DialId, Halt, Input, KeptMember, Mesh, Note,
+    Output, PeerAddress, Start, Target, Ticket, membership,
 };
 use mesh::store::Store as _;
 use mesh::time::{Instant, Now};
@@ -95,9 +95,24 @@ struct Host {
 enum Happening {
     Input(HostId, u64, Input),
     Frame(End, Vec<u8>),
-    Dial { host: HostId, life: u64, dial: DialId, target: Target },
-    Appended { host: HostId, life: u64, ticket: Ticket, events: Vec<mesh::event::SharedEvent> },
-    Loaded { host: HostId, life: u64, ticket: Ticket, query: mesh::store::Query },
+    Dial {
+        host: HostId,
+        life: u64,
+        dial: DialId,
+        target: Target,
+    },
+    Appended {
+        host: HostId,
+        life: u64,
+        ticket: Ticket,
+        events: Vec<mesh::event::SharedEvent>,
+    },
+    Loaded {
+        host: HostId,
+        life: u64,
+        ticket: Ticket,
+        query: mesh::store::Query,
+    },
 }
 
 /// Totals of what crossed the network.
@@ -181,7 +196,11 @@ impl World {
     }
 
     fn contact(&self, host: HostId) -> Contact {
-        Contact { address: self.hosts[usize::from(host.0)].address.clone(), every: false, node: None }
+        Contact {
+            address: self.hosts[usize::from(host.0)].address.clone(),
+            every: false,
+            node: None,
+        }
     }
 
     /// Names another contact for a host's next start.
@@ -247,7 +266,10 @@ impl World {
     /// A host's clocks now.
     pub fn clock(&self, host: HostId) -> Now {
         let unix_ms = UNIX_START_MS + self.now.0 / 1000;
-        Now { at: self.now, unix_ms: unix_ms.saturating_add_signed(self.host(host).skew_ms) }
+        Now {
+            at: self.now,
+            unix_ms: unix_ms.saturating_add_signed(self.host(host).skew_ms),
+        }
     }
 
     /// Sets a host's wall clock that many milliseconds ahead of the others.
@@ -277,8 +299,18 @@ impl World {
             weight: host.weight,
             version: "sim".to_owned(),
         };
-        let membership = membership::Start { me, kept: host.kept.clone(), contacts: host.contacts.clone(), seed };
-        let start = Start { membership, route_key: [7; 16], newest: host.disk.newest(), seed };
+        let membership = membership::Start {
+            me,
+            kept: host.kept.clone(),
+            contacts: host.contacts.clone(),
+            seed,
+        };
+        let start = Start {
+            membership,
+            route_key: [7; 16],
+            newest: host.disk.newest(),
+            seed,
+        };
         host.mesh = Some(Mesh::new(host.config.clone(), start, now));
         self.drive(id, Input::Tick);
     }
@@ -371,7 +403,10 @@ impl World {
     fn plan_link_down(&mut self, end: End) {
         let life = self.host(end.host).life;
         let at = self.now + self.network.latency(&mut self.rng);
-        self.queue.plan(at, Happening::Input(end.host, life, Input::LinkDown { link: end.link }));
+        self.queue.plan(
+            at,
+            Happening::Input(end.host, life, Input::LinkDown { link: end.link }),
+        );
     }
 }
 
@@ -389,7 +424,10 @@ impl World {
 
     /// Opens a session with that `hello`.
     pub fn hello_with(&mut self, host: HostId, hello: Hello) -> Client {
-        let client = Client { host, session: SessionId(self.next_session) };
+        let client = Client {
+            host,
+            session: SessionId(self.next_session),
+        };
         self.next_session += 1;
         self.inboxes.insert(client, Vec::new());
         self.command(client, Command::Hello(hello));
@@ -400,13 +438,26 @@ impl World {
     pub fn command(&mut self, client: Client, command: Command) -> u64 {
         let request = self.next_request;
         self.next_request += 1;
-        self.drive(client.host, Input::Command { session: client.session, request: Some(request), command });
+        self.drive(
+            client.host,
+            Input::Command {
+                session: client.session,
+                request: Some(request),
+                command,
+            },
+        );
         request
     }
 
     /// A client goes, or its connection is lost.
     pub fn close(&mut self, client: Client, closing: Closing) {
-        self.drive(client.host, Input::Closed { session: client.session, closing });
+        self.drive(
+            client.host,
+            Input::Closed {
+                session: client.session,
+                closing,
+            },
+        );
     }
 
     /// All that a client has heard so far.
@@ -428,8 +479,12 @@ impl World {
     /// Where none comes within 20 virtual seconds.
     pub fn ask(&mut self, client: Client, command: Command) -> Reply {
         let request = self.command(client, command);
-        self.run_until(Duration::from_secs(20), |world| world.reply(client, request).is_some());
-        self.reply(client, request).cloned().expect("an answer within 20 s")
+        self.run_until(Duration::from_secs(20), |world| {
+            world.reply(client, request).is_some()
+        });
+        self.reply(client, request)
+            .cloned()
+            .expect("an answer within 20 s")
     }
 
     /// Everything pushed to a client so far.
@@ -484,7 +539,9 @@ impl World {
             self.drive(host, Input::Tick);
             return true;
         }
-        let Some((at, happening)) = self.queue.pop(until) else { return false };
+        let Some((at, happening)) = self.queue.pop(until) else {
+            return false;
+        };
         self.now = self.now.max(at);
         self.happen(happening);
         true
@@ -495,20 +552,51 @@ impl World {
             Happening::Input(host, life, input) => self.drive_life(host, life, input),
             Happening::Frame(end, bytes) => {
                 if self.network.is_open(end) {
-                    let (envelope, _) = wire::decode(&bytes).expect("own frames").expect("whole frames");
-                    self.drive(end.host, Input::Frame { link: end.link, envelope });
+                    let (envelope, _) = wire::decode(&bytes)
+                        .expect("own frames")
+                        .expect("whole frames");
+                    self.drive(
+                        end.host,
+                        Input::Frame {
+                            link: end.link,
+                            envelope,
+                        },
+                    );
                 }
             }
-            Happening::Dial { host, life, dial, target } => self.dial(host, life, dial, &target),
-            Happening::Appended { host, life, ticket, events } => {
+            Happening::Dial {
+                host,
+                life,
+                dial,
+                target,
+            } => self.dial(host, life, dial, &target),
+            Happening::Appended {
+                host,
+                life,
+                ticket,
+                events,
+            } => {
                 if self.host(host).life == life {
-                    let outcomes = self.host_mut(host).disk.append(&events).expect("a simulated disk");
+                    let outcomes = self
+                        .host_mut(host)
+                        .disk
+                        .append(&events)
+                        .expect("a simulated disk");
                     self.drive(host, Input::Appended { ticket, outcomes });
                 }
             }
-            Happening::Loaded { host, life, ticket, query } => {
+            Happening::Loaded {
+                host,
+                life,
+                ticket,
+                query,
+            } => {
                 if self.host(host).life == life {
-                    let answer = self.host_mut(host).disk.load(&query).expect("a simulated disk");
+                    let answer = self
+                        .host_mut(host)
+                        .disk
+                        .load(&query)
+                        .expect("a simulated disk");
                     self.drive(host, Input::Loaded { ticket, answer });
                 }
             }
@@ -523,24 +611,35 @@ impl World {
             Target::Contact(contact) => (std::slice::from_ref(&contact.address), contact.node),
             Target::Member { node, addresses } => (addresses.as_slice(), Some(*node)),
         };
-        let found = addresses.iter().find_map(|address| self.hosts().find(|h| self.host(*h).address == *address));
+        let found = addresses
+            .iter()
+            .find_map(|address| self.hosts().find(|h| self.host(*h).address == *address));
         let failure = match found {
             None => Some((REFUSED, DialFailure::Unreachable("no such host".to_owned()))),
             Some(other) if other == host => Some((REFUSED, DialFailure::Own)),
-            Some(other) if !self.network.passes(host, other) || !self.network.passes(other, host) => {
-                Some((DIAL_TIMEOUT, DialFailure::Unreachable("timed out".to_owned())))
+            Some(other)
+                if !self.network.passes(host, other) || !self.network.passes(other, host) =>
+            {
+                Some((
+                    DIAL_TIMEOUT,
+                    DialFailure::Unreachable("timed out".to_owned()),
+                ))
             }
-            Some(other) if self.host(other).mesh.is_none() => {
-                Some((REFUSED, DialFailure::Unreachable("connection refused".to_owned())))
-            }
-            Some(other) if expected.is_some_and(|node| node != self.host(other).node) => {
-                Some((REFUSED, DialFailure::Refused("another node answers there".to_owned())))
-            }
+            Some(other) if self.host(other).mesh.is_none() => Some((
+                REFUSED,
+                DialFailure::Unreachable("connection refused".to_owned()),
+            )),
+            Some(other) if expected.is_some_and(|node| node != self.host(other).node) => Some((
+                REFUSED,
+                DialFailure::Refused("another node answers there".to_owned()),
+            )),
             Some(_) => None,
         };
         if let Some((after, failure)) = failure {
             let input = Input::DialFailed { dial, failure };
-            return self.queue.plan(self.now + after, Happening::Input(host, life, input));
+            return self
+                .queue
+                .plan(self.now + after, Happening::Input(host, life, input));
         }
         let listener = found.expect("no failure");
         self.link_up(host, listener, dial);
@@ -553,7 +652,12 @@ impl World {
             let remote = self.host(other.host).address.clone();
             let peer = self.host(other.host).node;
             let life = self.host(end.host).life;
-            let up = Input::LinkUp { link: end.link, peer, dial, remote };
+            let up = Input::LinkUp {
+                link: end.link,
+                peer,
+                dial,
+                remote,
+            };
             self.queue.plan(at, Happening::Input(end.host, life, up));
         }
     }
@@ -576,7 +680,9 @@ impl World {
         }
         let Some(mesh) = &mut host.mesh else { return };
         mesh.handle(now, input);
-        let outputs: Vec<Output> = std::iter::from_fn(|| mesh.poll_output()).take(OUTPUTS_MAX).collect();
+        let outputs: Vec<Output> = std::iter::from_fn(|| mesh.poll_output())
+            .take(OUTPUTS_MAX)
+            .collect();
         assert!(outputs.len() < OUTPUTS_MAX, "a step without end");
         let tick_at = mesh.poll_deadline().map(|at| at.max(now.at));
         self.set_tick(id, tick_at);
@@ -597,16 +703,33 @@ impl World {
             Output::Send { link, envelope } => self.send(End { host: id, link }, &envelope),
             Output::Dial { dial, target } => {
                 let at = self.now + self.network.latency(&mut self.rng);
-                self.queue.plan(at, Happening::Dial { host: id, life, dial, target });
+                self.queue.plan(
+                    at,
+                    Happening::Dial {
+                        host: id,
+                        life,
+                        dial,
+                        target,
+                    },
+                );
             }
             Output::HangUp { link } => self.hang_up(id, link),
-            Output::Reply { session, request, reply, bulk } => {
+            Output::Reply {
+                session,
+                request,
+                reply,
+                bulk,
+            } => {
                 if let Some(request) = request {
                     self.hear(Client { host: id, session }, Heard::Reply(request, reply));
                 }
                 self.drained(id, session, bulk);
             }
-            Output::Push { audience, push, bulk } => {
+            Output::Push {
+                audience,
+                push,
+                bulk,
+            } => {
                 for session in audience {
                     self.hear(Client { host: id, session }, Heard::Push(push.clone()));
                     self.drained(id, session, bulk);
@@ -614,15 +737,39 @@ impl World {
             }
             Output::Close { session, code } => {
                 self.hear(Client { host: id, session }, Heard::Closed(code));
-                let closed = Input::Closed { session, closing: Closing::Lost };
-                self.queue.plan(self.now, Happening::Input(id, life, closed));
+                let closed = Input::Closed {
+                    session,
+                    closing: Closing::Lost,
+                };
+                self.queue
+                    .plan(self.now, Happening::Input(id, life, closed));
             }
             Output::Append { ticket, events } => {
-                self.queue.plan(self.now + FLUSH, Happening::Appended { host: id, life, ticket, events });
+                self.queue.plan(
+                    self.now + FLUSH,
+                    Happening::Appended {
+                        host: id,
+                        life,
+                        ticket,
+                        events,
+                    },
+                );
             }
-            Output::List { stream } => self.host_mut(id).disk.list(stream).expect("a simulated disk"),
+            Output::List { stream } => self
+                .host_mut(id)
+                .disk
+                .list(stream)
+                .expect("a simulated disk"),
             Output::Load { ticket, query } => {
-                self.queue.plan(self.now + LOAD, Happening::Loaded { host: id, life, ticket, query });
+                self.queue.plan(
+                    self.now + LOAD,
+                    Happening::Loaded {
+                        host: id,
+                        life,
+                        ticket,
+                        query,
+                    },
+                );
             }
             Output::Keep { members } => self.host_mut(id).kept = members,
             Output::KeepEpoch(epoch) => self.host_mut(id).epoch = epoch,
@@ -640,7 +787,10 @@ impl World {
 
     fn send(&mut self, from: End, envelope: &Envelope) {
         let mut bytes = Vec::new();
-        assert!(wire::encode(envelope, &mut bytes), "a frame above the limit: {envelope:?}");
+        assert!(
+            wire::encode(envelope, &mut bytes),
+            "a frame above the limit: {envelope:?}"
+        );
         self.traffic.frames += 1;
         self.traffic.bytes += bytes.len() as u64;
         if let Some((to, at)) = self.network.send(from, self.now, &mut self.rng) {
@@ -656,7 +806,11 @@ impl World {
 
     fn hear(&mut self, client: Client, heard: Heard) {
         // A session that is over hears nothing.
-        if let Some(inbox) = self.inboxes.get_mut(&client).filter(|inbox| !inbox.last().is_some_and(Heard::is_end)) {
+        if let Some(inbox) = self
+            .inboxes
+            .get_mut(&client)
+            .filter(|inbox| !inbox.last().is_some_and(Heard::is_end))
+        {
             inbox.push(heard);
         }
     }
@@ -664,7 +818,10 @@ impl World {
     fn drained(&mut self, host: HostId, session: SessionId, bulk: bool) {
         if bulk {
             let life = self.host(host).life;
-            self.queue.plan(self.now, Happening::Input(host, life, Input::Drained { session }));
+            self.queue.plan(
+                self.now,
+                Happening::Input(host, life, Input::Drained { session }),
+            );
         }
     }
 }
@@ -675,5 +832,11 @@ fn address(host: HostId) -> PeerAddress {
 }
 
 fn sessions_of(host: HostId) -> std::ops::RangeInclusive<Client> {
-    Client { host, session: SessionId(0) }..=Client { host, session: SessionId(u64::MAX) }
+    Client {
+        host,
+        session: SessionId(0),
+    }..=Client {
+        host,
+        session: SessionId(u64::MAX),
+    }
 }

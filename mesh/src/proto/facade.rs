@@ -120,26 +120,21 @@ impl Ground {
     }
 
     fn refresh_sets(&mut self, now: Now) {
-        let me = self.membership.me();
         self.sets_missing = self.membership.lives().any(|(node, life)| {
             let long_down = life
                 .down_since
                 .is_some_and(|since| now.at.since(since) > DOWN_UNCERTAIN);
-            let counts = node != me && life.state != State::Left && !long_down;
+            let counts = life.state != State::Left && !long_down;
             counts && !self.routes.is_complete(node, life.epoch)
         });
     }
 
     /// How many members are alive whose sets are not here.
     fn alive_without_set(&self) -> usize {
-        let me = self.membership.me();
-        let lacks = |node, life: membership::Life| {
-            node != me && life.state == State::Alive && !self.routes.is_complete(node, life.epoch)
+        let lacks = |(node, life): &(NodeId, membership::Life)| {
+            life.state == State::Alive && !self.routes.is_complete(*node, life.epoch)
         };
-        self.membership
-            .lives()
-            .filter(|(node, life)| lacks(*node, *life))
-            .count()
+        self.membership.lives().filter(lacks).count()
     }
 }
 
@@ -374,7 +369,7 @@ impl Mesh {
         let out = &mut self.outbox;
         let ground = &mut self.ground;
         match event {
-            membership::Event::EpochRaised(epoch) => ground.routes.set_epoch(epoch),
+            membership::Event::Epoch(epoch) => ground.routes.set_epoch(epoch),
             membership::Event::Linked { node, epoch } => {
                 ground.routes.on_linked(now, node, epoch, out);
                 ground.refresh_sets(now);

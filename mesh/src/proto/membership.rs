@@ -569,6 +569,12 @@ impl Membership {
         through.unwrap_or(Reach::None)
     }
 
+    /// The lives of all other members, in the order of their ids.
+    pub fn lives(&self) -> impl Iterator<Item = (NodeId, Life)> + '_ {
+        let nodes = self.peers.keys().copied();
+        nodes.filter_map(|node| Some((node, self.member(node)?)))
+    }
+
     /// All members in the order of their ids, this node among them.
     pub fn members(&self) -> impl Iterator<Item = Member> + '_ {
         let me = self.record.node;

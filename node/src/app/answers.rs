@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Node;
 use crate::front::Ask;
-use crate::telemetry::Exposition;
+use crate::telemetry::metrics::Exposition;
 
 /// What is fixed for the life of the process.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use mesh::net::{BindError, Identity, Keys, Limits, Net, SystemClock};
 use mesh::proto::{self, Input, Mesh, PeerAddress, membership};
@@ -11,18 +12,19 @@ use tokio::sync::mpsc::Sender;
 
 use super::answers::{About, VERSION};
 use super::keeper::Keeper;
+use super::results::Results;
 use super::{Failure, Node, Phase};
 use crate::config::{Config, HostPort, MeshKey};
 use crate::data_dir::{DataDir, Ports};
 use crate::front::{self, Allowed, Ask, Deadlines, Front, Listeners};
-use crate::history::{self, Done, History};
+use crate::history::{self, History};
 use crate::{protocol, session};
 
 /// The ends of the channels into which the parts speak.
 pub(super) struct Wires {
     pub(super) to_mesh: Sender<Input>,
     pub(super) to_front: Sender<Input>,
-    pub(super) results: Sender<Vec<Done>>,
+    pub(super) results: Arc<Results>,
     pub(super) ask: Sender<Ask>,
 }
 
@@ -77,15 +79,14 @@ async fn open_history(
     config: &Config,
     data: &DataDir,
     identity: &Identity,
-    results: Sender<Vec<Done>>,
+    results: Arc<Results>,
 ) -> Result<History, Failure> {
     let setup = history::Config {
         min_free: config.min_free,
         ..history::Config::new(data.path().join("history"))
     };
     let owner = identity.node();
-    // The store's own threads wait where the machine is behind.
-    let tell = move |done| drop(results.blocking_send(done));
+    let tell = move |done| results.put(done);
     let opened =
         tokio::task::spawn_blocking(move || History::open(setup, owner, Box::new(tell))).await;
     opened.map_err(Failure::new)?.map_err(Failure::new)
