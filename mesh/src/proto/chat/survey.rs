@@ -106,8 +106,8 @@ impl Survey {
         }
     }
 
-    /// The answer to the last question: the conversations that it makes known. Those without any
-    /// message are left out.
+    /// The answer to the last question: the conversations that it makes known, those without any
+    /// message among them.
     pub(super) fn on_answer(&mut self, answer: Answer, complete: bool) -> Vec<Surveyed> {
         self.complete &= complete;
         match (&mut self.stage, answer) {
@@ -131,7 +131,6 @@ impl Survey {
                         read,
                         head,
                     })
-                    .filter(|surveyed| surveyed.head.last.is_some())
                     .collect()
             }
             // An answer to another question: a defect below. The survey ends, and says so.

@@ -126,6 +126,8 @@ fn a_session_in_grace_never_closes_a_live_one_though_its_hello_was_later() {
     let learned = a.routes(b.id, &["@alice"], &[]);
     let (_, said_b) = converse(&mut a, &mut b, learned);
     assert_eq!(said_b.closes(), []);
+    let detached = Event::Detach(a.key("@alice"));
+    assert_eq!(a.attached().last(), Some(&detached), "and yields to it");
 }
 
 #[test]
@@ -154,6 +156,17 @@ fn a_claim_is_repeated_until_it_is_answered() {
     let silence = a.pass(Duration::from_secs(60));
     assert!(silence.is_silent(), "{silence:?}");
     assert_eq!(a.counter("chat_device_claims_unanswered_total"), 0);
+}
+
+#[test]
+fn a_claim_that_was_answered_is_not_repeated() {
+    let (mut a, mut b) = (Node::new(1), Node::new(2));
+    a.hello_on(1, "@alice", "phone");
+    b.hello_on(2, "@alice", "laptop");
+    let learned = a.routes(b.id, &["@alice"], &[]);
+    converse(&mut a, &mut b, learned);
+    let silence = a.pass(Duration::from_secs(60));
+    assert!(silence.is_silent(), "{silence:?}");
 }
 
 #[test]

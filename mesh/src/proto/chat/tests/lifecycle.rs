@@ -261,6 +261,15 @@ fn a_stopping_node_takes_no_hello_and_no_command() {
 }
 
 #[test]
+fn a_session_told_bye_is_told_nothing_more() {
+    let mut node = Node::new(1);
+    node.hello(1, "@alice");
+    node.act(|chat, table, _, out| chat.stop(table, Vec::new(), out));
+    let said = node.arrives(message(id_at(0), "@bob", "@alice", "1"));
+    assert!(said.is_silent(), "{said:?}");
+}
+
+#[test]
 fn a_session_told_bye_is_detached_three_seconds_after_it_closed_and_the_last_ends_the_stop() {
     for closing in [Closing::Gone, Closing::Lost] {
         let mut node = Node::new(1);

@@ -191,6 +191,34 @@ fn a_session_with_too_much_under_way_is_told_to_wait() {
 }
 
 #[test]
+fn what_ended_makes_room_for_more() {
+    let mut node = Node::new(1);
+    node.appends = Answers::ByHand;
+    node.hello(1, "@alice");
+    let long = format!("\"{}\"", "x".repeat(32 * 1024));
+    while node.send(1, "@bob", &long).is_silent() {}
+    let (ticket, _) = node.drafts.pop_front().unwrap();
+    let ended = Err(AppendError::Unavailable("nobody answers"));
+    node.act(|chat, table, _, out| chat.on_appended(table, ticket, ended, out));
+    assert!(node.send(1, "@bob", &long).is_silent());
+    assert_eq!(node.send(1, "@bob", &long).code(1), Code::RateLimited);
+}
+
+#[test]
+fn all_sessions_together_have_no_more_under_way_than_is_allowed() {
+    let mut node = Node::new(1);
+    node.appends = Answers::ByHand;
+    let huge = format!("\"{}\"", "x".repeat(3 * 1024 * 1024));
+    let taken = |session| {
+        node.hello(session, "@alice");
+        let said = node.send(session, "@bob", &huge);
+        node.drafts.clear();
+        said.is_silent()
+    };
+    assert_eq!((0..200).map(taken).filter(|taken| *taken).count(), 85);
+}
+
+#[test]
 fn contacts_are_pushed_to_nobody() {
     let mut node = Node::new(1);
     node.hello(1, "@alice");
@@ -254,6 +282,35 @@ fn a_read_mark_that_does_not_rise_is_not_written_again() {
         node.drafts[0].1.conversation,
         Conversation::User(user("@alice"))
     );
+}
+
+#[test]
+fn a_mark_that_comes_after_a_greater_one_is_not_told() {
+    let mut node = Node::new(1);
+    node.hello(1, "@alice");
+    let mark = |ms, upto| {
+        Arc::new(StreamEvent {
+            id: id_at(ms),
+            conversation: Conversation::User(user("@alice")),
+            author: user("@alice"),
+            nonce: None,
+            kind: EventKind::Read {
+                of: direct("@alice", "@bob"),
+                upto: id_at(upto),
+            },
+        })
+    };
+    assert_eq!(node.arrives(mark(1, 9)).pushes(1).len(), 1);
+    assert!(node.arrives(mark(2, 7)).is_silent());
+}
+
+#[test]
+fn an_id_that_was_read_moves_the_clock() {
+    let mut node = Node::new(1);
+    node.hello(1, "@alice");
+    node.appends = Answers::ByHand;
+    node.read(1, "@bob", id_at(10_000));
+    assert!(node.clock.latest(node.table.now) >= id_at(10_000).stamp);
 }
 
 #[test]

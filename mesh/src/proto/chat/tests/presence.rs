@@ -92,6 +92,19 @@ fn those_who_watch_are_told_who_comes_and_goes_on_this_node() {
 }
 
 #[test]
+fn nobody_is_looked_at_before_the_table_of_routes_knows_what_changed_here() {
+    let mut node = watching(&["@bob"]);
+    let id = crate::id::SessionId(2);
+    let said = node.act(|chat, table, clock, out| {
+        let hello = Command::Hello(hello("@bob", None));
+        chat.on_command(table, clock, id, None, hello, out);
+        chat.on_tick(table, out);
+    });
+    assert_eq!(pushed(&said, 1), []);
+    assert_eq!(pushed(&node.tick(), 1), [state("@bob", true, true, None)]);
+}
+
+#[test]
 fn many_who_watch_one_user_share_one_push() {
     let mut node = watching(&["@bob"]);
     for session in 2..=3_000 {
@@ -103,6 +116,25 @@ fn many_who_watch_one_user_share_one_push() {
     let said = node.tick();
     assert!(said.0.len() <= 4, "slices, not sessions: {}", said.0.len());
     (1..=3_000).for_each(|session| assert_eq!(pushed(&said, session).len(), 1));
+}
+
+#[test]
+fn a_change_in_the_midst_of_telling_is_told_to_those_who_were_told_before() {
+    let mut node = watching(&["@bob"]);
+    for session in 2..=3_000 {
+        node.hello(session, "@alice");
+        node.watch(session, &["@bob"]);
+    }
+    node.tick();
+    node.routes(node_id(2), &["@bob"], &[]);
+    let first = node.act(|chat, table, _, out| chat.on_tick(table, out));
+    assert_eq!(pushed(&first, 1), [state("@bob", true, true, None)]);
+    assert_eq!(pushed(&first, 3_000), []);
+    node.routes(node_id(2), &[], &["@bob"]);
+    let rest = node.tick();
+    let gone = state("@bob", false, true, Some(START_MS));
+    assert_eq!(pushed(&rest, 1), [gone]);
+    assert_eq!(pushed(&rest, 3_000), [], "for them nothing has changed");
 }
 
 #[test]

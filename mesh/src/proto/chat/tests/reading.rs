@@ -128,6 +128,9 @@ fn an_id_in_before_or_after_moves_the_clock() {
     assert!(node.clock.latest(node.table.now) >= id_at(10_000).stamp);
     node.history(1, "@bob", Page::After(id_at(20_000)), 50);
     assert!(node.clock.latest(node.table.now) >= id_at(20_000).stamp);
+    let before = Some(id_at(30_000));
+    node.command(1, Command::Conversations { limit: 1, before });
+    assert!(node.clock.latest(node.table.now) >= id_at(30_000).stamp);
 }
 
 #[test]
