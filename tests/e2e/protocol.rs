@@ -179,7 +179,7 @@ async fn a_command_before_hello_and_a_bad_hello_close_with_4001() -> Result<()> 
             "bad_request",
             4001,
         ),
-        (r#"{"id":1,"hello":{}}"#, "unauthenticated", 4001),
+        (r#"{"id":1,"hello":{}}"#, "bad_request", 4001),
         (r#"{"id":1,"hello":{"token":"x"}}"#, "unauthenticated", 4003),
     ] {
         let mut client = WsClient::connect(&url(&node)).await?;

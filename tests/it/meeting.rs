@@ -251,7 +251,7 @@ fn a_node_that_lost_its_data_starts_above_every_epoch_that_peers_know() {
     world.run_for(SECOND);
     world.crash(HostId(2));
     world.lose_data(HostId(2));
-    world.skew(HostId(2), -3_600_000);
+    world.skew(HostId(2), -100_000);
     world.start(HostId(2));
     settle(&mut world, &hosts(3));
     assert_eq!(world.halted(HostId(2)), None);

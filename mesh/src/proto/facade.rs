@@ -3,8 +3,13 @@
 //! Each step hands one input to the layer that it concerns, then passes on what the layers tell each
 //! other until nothing is left to tell, then finds the way for every frame. No layer calls another.
 
+mod facts;
+mod ground;
+
 use std::collections::VecDeque;
 use std::time::Duration;
+
+use ground::Ground;
 
 use crate::command::Command;
 use crate::id::{Address, Epoch, LinkId, NodeId, RouteHasher, SessionId, splitmix64};
@@ -13,10 +18,9 @@ use crate::proto::input::Input;
 use crate::proto::membership::{self, Membership, Reach, State};
 use crate::proto::outbox::{Effect, Outbox};
 use crate::proto::output::{Note, Output};
-use crate::proto::placement::Placement;
 use crate::proto::routes::{self, Routes};
 use crate::proto::streams::{self, Streams};
-use crate::proto::view::{Sight, View};
+use crate::proto::view::Sight;
 use crate::time::{Clock, Instant, Now, Stamp};
 use crate::wire::{Envelope, Frame, Relay};
 
@@ -57,9 +61,6 @@ const READY_INTERVAL: Duration = Duration::from_millis(100);
 /// the ten minutes after which slots move.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A member that is down for longer no longer makes presence uncertain.
-const DOWN_UNCERTAIN: Duration = Duration::from_secs(600);
-
 /// The machine, see [the module](super).
 #[derive(Debug)]
 pub struct Mesh {
@@ -88,56 +89,6 @@ enum Phase {
     Stopped,
 }
 
-/// What the layers above may ask through a [`View`].
-#[derive(Debug)]
-struct Ground {
-    membership: Membership,
-    routes: Routes,
-    placement: Placement,
-    /// The members' generation that `placement` was made from.
-    generation: u64,
-    hasher: RouteHasher,
-    sets_missing: bool,
-}
-
-impl Ground {
-    fn view(&self, now: Now) -> View<'_> {
-        View {
-            membership: &self.membership,
-            routes: &self.routes,
-            placement: &self.placement,
-            hasher: &self.hasher,
-            sets_missing: self.sets_missing,
-            now,
-        }
-    }
-
-    /// Works out anew what depends on the members as a whole.
-    fn refresh(&mut self, now: Now) {
-        self.generation = self.membership.generation();
-        self.placement = Placement::new(self.membership.storing(now));
-        self.refresh_sets(now);
-    }
-
-    fn refresh_sets(&mut self, now: Now) {
-        self.sets_missing = self.membership.lives().any(|(node, life)| {
-            let long_down = life
-                .down_since
-                .is_some_and(|since| now.at.since(since) > DOWN_UNCERTAIN);
-            let counts = life.state != State::Left && !long_down;
-            counts && !self.routes.is_complete(node, life.epoch)
-        });
-    }
-
-    /// How many members are alive whose sets are not here.
-    fn alive_without_set(&self) -> usize {
-        let lacks = |(node, life): &(NodeId, membership::Life)| {
-            life.state == State::Alive && !self.routes.is_complete(*node, life.epoch)
-        };
-        self.membership.lives().filter(lacks).count()
-    }
-}
-
 /// What the facade itself counts.
 #[derive(Debug, Clone, Copy, Default)]
 struct Stats {
@@ -159,15 +110,8 @@ impl Mesh {
             seed
         };
         let membership = Membership::new(config.membership, start.membership, now);
-        let mut ground = Ground {
-            generation: membership.generation(),
-            placement: Placement::new(membership.storing(now)),
-            routes: Routes::new(config.routes, me, epoch),
-            membership,
-            hasher: RouteHasher::new(&start.route_key),
-            sets_missing: false,
-        };
-        ground.refresh_sets(now);
+        let routes = Routes::new(config.routes, me, epoch);
+        let ground = Ground::new(membership, routes, RouteHasher::new(&start.route_key), now);
         Self {
             ground,
             streams: Streams::new(config.streams, origin(me, epoch, draw())),
@@ -270,7 +214,13 @@ impl Mesh {
         ground.routes.on_tick(now, out);
         if now.at >= self.refresh {
             self.refresh = now.at + REFRESH_INTERVAL;
+            let missing = ground.sets_missing;
             ground.refresh(now);
+            // By time alone everybody's absence may have become certain.
+            if missing != ground.sets_missing {
+                self.chat
+                    .on_member(ground.view(now), ground.membership.me(), out);
+            }
         }
         self.streams.on_tick(ground.view(now), &mut self.clock, out);
         self.chat.on_tick(ground.view(now), out);
@@ -345,131 +295,6 @@ impl Mesh {
                 self.outbox.send_on(link, Frame::Relay(relay));
             }
             Reach::Direct(_) | Reach::Through(..) | Reach::None => self.stats.relays_refused += 1,
-        }
-    }
-
-    /// Passes facts on until no layer has one.
-    fn carry_facts(&mut self, now: Now) {
-        loop {
-            if let Some(event) = self.ground.membership.poll_event() {
-                self.on_membership(now, event);
-            } else if let Some(event) = self.ground.routes.poll_event() {
-                self.on_routes(now, event);
-            } else if let Some(event) = self.streams.poll_event() {
-                self.on_streams(now, event);
-            } else if let Some(event) = self.chat.poll_event() {
-                self.on_chat(now, event);
-            } else {
-                return;
-            }
-        }
-    }
-
-    fn on_membership(&mut self, now: Now, event: membership::Event) {
-        let out = &mut self.outbox;
-        let ground = &mut self.ground;
-        match event {
-            membership::Event::Epoch(epoch) => ground.routes.set_epoch(epoch),
-            membership::Event::Linked { node, epoch } => {
-                ground.routes.on_linked(now, node, epoch, out);
-                ground.refresh_sets(now);
-                self.chat.on_linked(ground.view(now), node, out);
-                self.streams.on_reach(ground.view(now), out);
-            }
-            membership::Event::Unlinked(node) => {
-                ground.routes.on_unlinked(node);
-                self.streams.on_reach(ground.view(now), out);
-            }
-            membership::Event::Changed { node, epoch, state } => {
-                ground.routes.on_member(now, node, epoch, state);
-                self.on_members(now, node);
-            }
-            membership::Event::Summary { node, routes } => {
-                ground.routes.on_summary(now, node, routes, out)
-            }
-            membership::Event::Forgotten(node) => {
-                ground.routes.on_forgotten(now, node);
-                self.on_members(now, node);
-            }
-        }
-    }
-
-    fn on_members(&mut self, now: Now, node: NodeId) {
-        let ground = &mut self.ground;
-        if ground.generation == ground.membership.generation() {
-            ground.refresh_sets(now);
-        } else {
-            ground.refresh(now);
-        }
-        self.streams.on_reach(ground.view(now), &mut self.outbox);
-        self.chat
-            .on_member(ground.view(now), node, &mut self.outbox);
-    }
-
-    fn on_routes(&mut self, now: Now, event: routes::Event) {
-        match event {
-            routes::Event::Changed {
-                node,
-                attached,
-                detached,
-            } => {
-                let view = self.ground.view(now);
-                self.chat
-                    .on_routes(view, node, &attached, &detached, &mut self.outbox);
-                self.streams
-                    .on_attached(view, node, &attached, &mut self.outbox);
-            }
-            routes::Event::Complete(node) => {
-                self.ground.refresh_sets(now);
-                self.chat
-                    .on_member(self.ground.view(now), node, &mut self.outbox);
-            }
-            routes::Event::Mismatch(node) => self.outbox.push(Output::Note(Note::Mismatch(node))),
-        }
-    }
-
-    fn on_streams(&mut self, now: Now, event: streams::Event) {
-        let view = self.ground.view(now);
-        let out = &mut self.outbox;
-        match event {
-            streams::Event::Appended { ticket, result } => {
-                self.chat.on_appended(view, ticket, result, out)
-            }
-            streams::Event::Read {
-                ticket,
-                answer,
-                complete,
-            } => {
-                self.chat.on_read(view, ticket, answer, complete, out);
-            }
-            streams::Event::Arrived {
-                event,
-                except,
-                late,
-            } => {
-                self.chat.on_arrived(view, event, except, late, out);
-            }
-        }
-    }
-
-    fn on_chat(&mut self, now: Now, event: chat::Event) {
-        match event {
-            chat::Event::Attach(key) => self.ground.routes.attach(now, key, &mut self.outbox),
-            chat::Event::Detach(key) => self.ground.routes.detach(now, key, &mut self.outbox),
-            chat::Event::Append { ticket, draft } => {
-                self.streams.append(
-                    self.ground.view(now),
-                    &mut self.clock,
-                    ticket,
-                    draft,
-                    &mut self.outbox,
-                );
-            }
-            chat::Event::Read { ticket, query } => {
-                self.streams
-                    .read(self.ground.view(now), ticket, query, &mut self.outbox);
-            }
-            chat::Event::Empty => self.stopped(now),
         }
     }
 

@@ -211,6 +211,7 @@ fn machine(
     tuning.streams.append_timeout = config.append_timeout;
     tuning.streams.min_copies = config.min_copies;
     tuning.streams.storing = config.weight > 0;
+    tuning.chat.stop_timeout = config.stop_timeout;
     let membership = membership::Start {
         me,
         kept: data.members(),
