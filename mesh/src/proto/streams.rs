@@ -7,7 +7,7 @@
 //!
 //! | part | job |
 //! | --- | --- |
-//! | `append`, `pending` | the coordinator: from a draft to an event on enough disks |
+//! | `drafts`, `append`, `pending` | the coordinator: from a draft to an event on enough disks |
 //! | `nonces`, `lanes` | first tries and others; the order of one session's drafts |
 //! | `deliver`, `shown`, `sent` | who gets an event, what was shown here, what was sent just now |
 //! | `replica`, `writer`, `listings` | this node's own disk, and first contact |
@@ -20,6 +20,7 @@
 mod append;
 mod counting;
 mod deliver;
+mod drafts;
 mod lanes;
 mod listings;
 mod message;
@@ -42,9 +43,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::event::{EventKind, SharedEvent};
-use crate::id::{
-    Conversation, EventId, NodeId, Nonce, RouteKey, SessionId, Slot, StreamId, UserName,
-};
+use crate::id::{Conversation, EventId, NodeId, Nonce, RouteKey, SessionId, Slot, UserName};
 use crate::proto::outbox::Outbox;
 use crate::proto::output::Ticket;
 use crate::proto::view::View;
@@ -235,15 +234,15 @@ pub struct Streams {
     full: BTreeMap<NodeId, Instant>,
     nonces: nonces::Nonces,
     lanes: lanes::Lanes,
-    looked_up: VecDeque<append::LookedUp>,
+    looked_up: VecDeque<drafts::LookedUp>,
 
     shown: shown::Shown,
     sent: sent::Sent,
 
     writer: writer::Writer,
     listings: listings::Listings,
-    /// Streams of which one more contact entry is on enough disks.
-    listed: VecDeque<StreamId>,
+    /// Listings of which one more contact entry is on enough disks.
+    listed: VecDeque<listings::ListingId>,
     own_acks: VecDeque<Ack>,
     next_ticket: u64,
 
@@ -316,7 +315,7 @@ impl Streams {
     }
 
     /// Asks all reachable storing members; ends with [`Event::Read`] of this ticket. Of a range at most
-    /// 1,024 events or about 384 KiB are answered, of heads at most 4,096 may be asked for.
+    /// 1,024 events or about 384 KiB are answered, of heads at most 512 may be asked for.
     pub fn read(
         &mut self,
         view: impl Surroundings,

@@ -11,8 +11,8 @@ use crate::id::EventId;
 use crate::id::{NodeId, SessionId, StreamId};
 use crate::proto::outbox::Outbox;
 use crate::proto::output::{Output, Ticket};
-use crate::proto::streams::append::LookedUp;
 use crate::proto::streams::counting::{Count, CountId};
+use crate::proto::streams::drafts::LookedUp;
 use crate::proto::streams::message::{self, Message, Part};
 use crate::proto::streams::union::{self, Agreement, Page};
 use crate::proto::streams::{Event, Streams, Surroundings};
@@ -25,8 +25,8 @@ pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// The most questions under way; above it one is answered at once with nothing, as incomplete.
 const READS_MAX: usize = 4_096;
 
-/// The most questions of peers before this node's own store; above it one is refused.
-const SERVED_MAX: usize = 4_096;
+/// The most questions before this node's own store, own ones included; above it a peer's is refused.
+const LOADS_MAX: usize = 2 * READS_MAX;
 
 /// The most events of one answer: with longest names below half a megabyte, without their bodies.
 pub(super) const RANGE_EVENTS: u32 = 1_024;
@@ -38,15 +38,15 @@ pub(super) const RANGE_BYTES: u32 = 384 * 1024;
 /// below [`FRAME_MAX`](crate::wire::FRAME_MAX); at least one event or head.
 const PART_BYTES: usize = 512 * 1024;
 
-/// The most heads that one question asks for; one for more is answered with nothing, as incomplete.
-const HEADS_MAX: usize = 4_096;
+/// The most heads that one question asks for, each with a message: 16 MiB with the longest; one for more is answered with nothing, as incomplete.
+const HEADS_MAX: usize = 512;
 
 /// So many storing members may fail to answer a complete reading.
 const MISSING_MAX: usize = 1;
 
 /// Who wants to know.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Purpose {
+pub(super) enum Asker {
     /// The caller of [`Streams::read`].
     Client(Ticket),
     /// A draft whose nonce is not fresh.
@@ -63,7 +63,7 @@ pub(super) enum Purpose {
 #[derive(Debug)]
 pub(super) struct Reading {
     pub(super) deadline: Instant,
-    purpose: Purpose,
+    asker: Asker,
     query: Query,
     /// Those who have not answered, and what heads they have sent so far.
     waiting: Vec<(NodeId, Vec<Head>)>,
@@ -87,7 +87,7 @@ impl Streams {
         &mut self,
         near: impl Surroundings,
         query: Query,
-        purpose: Purpose,
+        asker: Asker,
         out: &mut Outbox,
     ) -> bool {
         if self.reads.len() >= READS_MAX {
@@ -99,7 +99,7 @@ impl Streams {
         self.next_question += 1;
         let mut reading = Reading {
             deadline: near.now().at + READ_TIMEOUT,
-            purpose,
+            asker,
             query,
             waiting: Vec::new(),
             answers: Vec::new(),
@@ -143,7 +143,7 @@ impl Streams {
             Query::Nonce { .. } => Answer::Nonce(None),
             Query::Heads(asked) => Answer::Heads(asked.iter().map(|_| no_head()).collect()),
         };
-        if !bearable || !self.ask(near, query, Purpose::Client(ticket), out) {
+        if !bearable || !self.ask(near, query, Asker::Client(ticket), out) {
             self.answer(ticket, nothing, Completeness::Partial);
         }
     }
@@ -164,7 +164,7 @@ impl Streams {
         };
         if !bearable {
             self.stats.messages_refused += 1;
-        } else if self.loads.len() >= SERVED_MAX + READS_MAX {
+        } else if self.loads.len() >= LOADS_MAX {
             self.stats.reads_refused += 1;
         } else if self.config.storing {
             return self.load(Load::Peer(from, question), query, out);
@@ -278,7 +278,7 @@ impl Streams {
         match reading.query {
             Query::Range(range) => {
                 let page = self.union_of_pages(&range, reading.answers);
-                self.finish_page(near, reading.purpose, page, complete, out);
+                self.finish_page(near, reading.asker, page, complete, out);
             }
             Query::Nonce {
                 stream,
@@ -293,10 +293,10 @@ impl Streams {
                     .find(|event| event.nonce == Some(nonce) && event.author == author)
                     .cloned();
                 let found = smallest(reading.answers, seen);
-                self.finish_nonce(reading.purpose, found, complete);
+                self.finish_nonce(reading.asker, found, complete);
             }
             Query::Heads(asked) => {
-                self.finish_heads(near, reading.purpose, asked, reading.answers, complete, out);
+                self.finish_heads(near, reading.asker, asked, reading.answers, complete, out);
             }
         }
     }
@@ -331,33 +331,33 @@ impl Streams {
     fn finish_page(
         &mut self,
         near: impl Surroundings,
-        purpose: Purpose,
+        asker: Asker,
         page: Page,
         complete: Completeness,
         out: &mut Outbox,
     ) {
-        match purpose {
-            Purpose::Client(ticket) => {
+        match asker {
+            Asker::Client(ticket) => {
                 let Page { events, more } = page;
                 self.answer(ticket, Answer::Events { events, more }, complete);
             }
-            Purpose::Count(count) => self.on_counted(near, count, &page, complete, out),
-            Purpose::LookUp { .. } => {}
+            Asker::Count(count) => self.on_counted(near, count, &page, complete, out),
+            Asker::LookUp { .. } => {}
         }
     }
 
     fn finish_nonce(
         &mut self,
-        purpose: Purpose,
+        asker: Asker,
         found: Option<(SharedEvent, Vec<NodeId>)>,
         complete: Completeness,
     ) {
-        match purpose {
-            Purpose::Client(ticket) => {
+        match asker {
+            Asker::Client(ticket) => {
                 let event = found.map(|(event, _)| event);
                 self.answer(ticket, Answer::Nonce(event), complete);
             }
-            Purpose::LookUp {
+            Asker::LookUp {
                 number,
                 session,
                 stream,
@@ -367,20 +367,20 @@ impl Streams {
                 stream,
                 found,
             }),
-            Purpose::Count(_) => {}
+            Asker::Count(_) => {}
         }
     }
 
     fn finish_heads(
         &mut self,
         near: impl Surroundings,
-        purpose: Purpose,
+        asker: Asker,
         asked: Vec<HeadQuery>,
         answers: Vec<(NodeId, Answer)>,
         complete: Completeness,
         out: &mut Outbox,
     ) {
-        let Purpose::Client(ticket) = purpose else {
+        let Asker::Client(ticket) = asker else {
             return;
         };
         let answers: Vec<Vec<Head>> = answers
