@@ -204,6 +204,10 @@ impl Surroundings for View<'_> {
     }
 }
 
+/// Appends and questions are numbered from these upper bits of the origin on. So an answer that was
+/// meant for an earlier life of this node names nothing in this one; seven bytes on the wire.
+const FIRST_NUMBER_SHIFT: u32 = 16;
+
 /// The layer.
 #[derive(Debug)]
 pub struct Streams {
@@ -261,8 +265,9 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// An empty layer. `origin` is the origin half of all ids it makes.
+    /// An empty layer. `origin` is the origin half of all ids it makes: a hash, other in every life.
     pub fn new(config: Config, origin: u64) -> Self {
+        let first = origin >> FIRST_NUMBER_SHIFT;
         Self {
             config,
             origin,
@@ -270,7 +275,7 @@ impl Streams {
             stopping: false,
             room: true,
             at: Instant(0),
-            next_append: 0,
+            next_append: first,
             pending: BTreeMap::new(),
             names: BTreeMap::new(),
             held: VecDeque::new(),
@@ -289,7 +294,7 @@ impl Streams {
             listed: VecDeque::new(),
             own_acks: VecDeque::new(),
             next_ticket: 0,
-            next_question: 0,
+            next_question: first,
             reads: BTreeMap::new(),
             answered: VecDeque::new(),
             loads: BTreeMap::new(),
@@ -340,11 +345,12 @@ impl Streams {
             Message::Offer { event, purpose } => {
                 self.on_offer(view, clock, from, event, purpose, out);
             }
-            Message::Acks(acks) => {
+            Message::Acks(acks) if acks.len() <= message::ACKS_MAX => {
                 for ack in acks {
                     self.on_ack(view, from, ack, out);
                 }
             }
+            Message::Acks(_) => self.stats.messages_refused += 1,
             Message::Ask { question, query } => self.on_ask(from, question, query, out),
             Message::Answer { question, part } => self.on_part(view, from, question, part, out),
         }

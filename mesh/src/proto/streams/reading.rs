@@ -34,10 +34,6 @@ pub(super) const RANGE_EVENTS: u32 = 1_024;
 /// The most bytes of events that a store is asked for.
 pub(super) const RANGE_BYTES: u32 = 384 * 1024;
 
-/// The most bytes of events in one frame, by the sizes that this layer reckons with, so that it stays
-/// below [`FRAME_MAX`](crate::wire::FRAME_MAX); at least one event or head.
-const PART_BYTES: usize = 512 * 1024;
-
 /// The most heads that one question asks for, each with a message: 16 MiB with the longest; one for more is answered with nothing, as incomplete.
 const HEADS_MAX: usize = 512;
 
@@ -519,20 +515,8 @@ fn parts(answer: Answer) -> Vec<Part> {
     match answer {
         Answer::Nonce(_) | Answer::Events { .. } => vec![Part::Whole(answer)],
         Answer::Heads(heads) => {
-            let mut chunks = vec![Vec::new()];
-            let mut bytes = 0;
-            for head in heads {
-                let size = message::head_size(&head);
-                let chunk = chunks.last_mut().expect("there is always a chunk");
-                if bytes + size <= PART_BYTES || chunk.is_empty() {
-                    bytes += size;
-                    chunk.push(head);
-                } else {
-                    bytes = size;
-                    chunks.push(vec![head]);
-                }
-            }
-            let of = u16::try_from(chunks.len()).unwrap_or(u16::MAX);
+            let chunks = message::runs(heads, HEADS_MAX, message::head_size);
+            let of = u16::try_from(chunks.len()).expect("at most as many parts as heads");
             (0..)
                 .zip(chunks)
                 .map(|(index, heads)| Part::Heads { index, of, heads })

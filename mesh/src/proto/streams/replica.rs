@@ -7,7 +7,7 @@ use crate::id::{Conversation, NodeId};
 use crate::proto::outbox::Outbox;
 use crate::proto::output::{Note, Output, Ticket};
 use crate::proto::streams::listings::Contact;
-use crate::proto::streams::message::{Ack, Message, Purpose, Verdict, is_valid};
+use crate::proto::streams::message::{self, ACKS_MAX, Ack, Message, Purpose, Verdict, is_valid};
 use crate::proto::streams::writer::Write;
 use crate::proto::streams::{Streams, Surroundings};
 use crate::store::Outcome;
@@ -184,7 +184,9 @@ impl Streams {
             if coordinator == near.me() {
                 self.own_acks.extend(acks);
             } else {
-                out.send(coordinator, Message::Acks(acks));
+                for acks in message::runs(acks, ACKS_MAX, message::ack_size) {
+                    out.send(coordinator, Message::Acks(acks));
+                }
             }
         }
     }
