@@ -295,6 +295,63 @@ mod tests {
         assert!(!is_valid(&entry("@a", None, foreign)));
     }
 
+    fn hex(message: &Message) -> String {
+        let bytes = postcard::to_stdvec(message).unwrap();
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn the_bytes_of_every_message_stay_as_they_are() {
+        let append = AppendId {
+            number: 300,
+            round: 1,
+        };
+        let event = SharedEvent::new(message(ab(), "@a"));
+        let offer = |purpose| Message::Offer {
+            event: event.clone(),
+            purpose,
+        };
+        let acks = [
+            Verdict::Flushed,
+            Verdict::Twin(event.clone()),
+            Verdict::Full,
+        ]
+        .map(|verdict| Ack { append, verdict });
+        let query = Query::Nonce {
+            stream: crate::id::StreamId(5),
+            author: user("@a"),
+            nonce: Nonce(1),
+        };
+        let answer = |part| Message::Answer { question: 9, part };
+        let messages = [
+            offer(Purpose::Show),
+            offer(Purpose::Keep(append)),
+            offer(Purpose::KeepAndShow(append)),
+            Message::Acks(acks.into()),
+            Message::Ask { question: 9, query },
+            answer(Part::Whole(Answer::Nonce(None))),
+            answer(Part::Heads {
+                index: 1,
+                of: 2,
+                heads: Vec::new(),
+            }),
+            answer(Part::Refused),
+        ];
+        let golden = [
+            "0000000002406102406202406101010001310000",
+            "0000000002406102406202406101010001310001ac0201",
+            "0000000002406102406202406101010001310002ac0201",
+            "0103ac020100ac020101000000024061024062024061010100013100ac020102",
+            "0209010502406101",
+            "0309000100",
+            "030901010200",
+            "030902",
+        ];
+        for (message, golden) in messages.iter().zip(golden) {
+            assert_eq!(hex(message), golden, "{message:?}");
+        }
+    }
+
     #[test]
     fn what_is_sent_is_cut_into_runs_of_bounded_number_and_bytes() {
         let lengths = |items: &[usize], max| -> Vec<usize> {

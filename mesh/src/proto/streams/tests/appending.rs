@@ -94,6 +94,26 @@ fn a_lone_node_with_min_copies_two_acknowledges_nothing() {
 }
 
 #[test]
+fn fewer_than_min_copies_are_never_acknowledged_though_asked_for() {
+    let config = Config {
+        min_copies: 2,
+        ..Config::default()
+    };
+    let mut world = World::with(2, 2, config);
+    world.pause_disks(&[1]);
+    let nonce = world.nonce();
+    let draft = Draft {
+        copies: Some(1),
+        ..world.draft("1", nonce)
+    };
+    let ticket = world.append(0, draft);
+    world.run();
+    assert_eq!(world.result(0, ticket), None);
+    world.resume_disks();
+    assert_eq!(world.appended(0, ticket).copies, 2);
+}
+
+#[test]
 fn a_sender_that_asks_for_two_copies_is_not_satisfied_by_one() {
     let mut world = World::new(1);
     let nonce = world.nonce();
@@ -196,8 +216,11 @@ fn appends_wait_until_the_node_is_ready_and_then_go_in_order() {
     let tickets: Vec<_> = (0..600).map(|i| world.send(0, &i.to_string())).collect();
     assert_eq!(world.result(0, tickets[0]), None);
     world.ready(0);
+    let nonce = world.nonce();
+    let behind = world.append(0, world.draft("600", nonce));
     world.run();
-    let ids: Vec<_> = tickets.iter().map(|&t| world.appended(0, t).id).collect();
+    let tickets = tickets.iter().chain([&behind]);
+    let ids: Vec<_> = tickets.map(|&t| world.appended(0, t).id).collect();
     assert!(ids.is_sorted());
 }
 

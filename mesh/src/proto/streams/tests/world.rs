@@ -403,21 +403,21 @@ impl World {
             return false;
         };
         let node = &mut self.nodes[index];
-        match node.orders.pop_front().unwrap() {
-            Output::Append { ticket, events } => {
-                let outcomes = node.disk.append(&events).unwrap();
-                self.with_node(index, |streams, near, _, out| {
-                    streams.on_appended(near, ticket, outcomes, out);
-                });
-            }
-            Output::Load { ticket, query } => {
-                let answer = node.disk.load(&query).unwrap();
-                self.with_node(index, |streams, near, _, out| {
-                    streams.on_loaded(near, ticket, answer, out);
-                });
-            }
-            Output::List { stream } => node.disk.list(stream).unwrap(),
-            other => panic!("{other:?}"),
+        let order = node.orders.pop_front().unwrap();
+        if let Output::Append { ticket, events } = order {
+            let outcomes = node.disk.append(&events).unwrap();
+            self.with_node(index, |streams, near, _, out| {
+                streams.on_appended(near, ticket, outcomes, out);
+            });
+        } else if let Output::Load { ticket, query } = order {
+            let answer = node.disk.load(&query).unwrap();
+            self.with_node(index, |streams, near, _, out| {
+                streams.on_loaded(near, ticket, answer, out);
+            });
+        } else if let Output::List { stream } = order {
+            node.disk.list(stream).unwrap();
+        } else {
+            panic!("{order:?}");
         }
         true
     }
