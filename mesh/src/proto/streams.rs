@@ -12,6 +12,7 @@
 //! | `deliver`, `shown`, `sent` | who gets an event, what was shown here, what was sent just now |
 //! | `replica`, `writer`, `listings` | this node's own disk, and first contact |
 //! | `reading`, `union`, `counting` | questions to all replicas |
+//! | `serving` | questions to this node's own store |
 //!
 //! The facade calls one method per fact; each ends with everything said that can be said at once. What
 //! a fact leaves to be done without a clock at hand, or beyond one step's share, is due at the next
@@ -31,6 +32,7 @@ mod replica;
 #[cfg(test)]
 mod samples;
 mod sent;
+mod serving;
 mod shown;
 mod stats;
 mod sweep;
@@ -255,7 +257,7 @@ pub struct Streams {
     reads: BTreeMap<u64, reading::Reading>,
     /// Questions that nobody could be asked.
     answered: VecDeque<u64>,
-    loads: BTreeMap<Ticket, reading::Load>,
+    loads: BTreeMap<Ticket, serving::Load>,
     counts: BTreeMap<u64, counting::Counting>,
 
     revisiting_appends: sweep::Sweep,

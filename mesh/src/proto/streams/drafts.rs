@@ -44,6 +44,7 @@ pub(super) struct LookedUp {
 }
 
 impl Streams {
+    /// A session wants an event appended.
     pub(super) fn on_draft(
         &mut self,
         near: impl Surroundings,
@@ -227,6 +228,8 @@ impl Streams {
         }
     }
 
+    /// Whether a draft's nonce is tried for the first time anywhere, as far as can be told here. Notes
+    /// the try.
     fn is_fresh(&mut self, near: impl Surroundings, number: u64) -> bool {
         let Some(pending) = self.pending.get(&number) else {
             return false;
@@ -277,10 +280,10 @@ impl Streams {
         clock: &mut Clock,
         out: &mut Outbox,
     ) {
-        for _ in 0..SLICE {
-            let Some(ended) = self.looked_up.pop_front() else {
-                return;
-            };
+        let mut budget = SLICE;
+        while budget > 0
+            && let Some(ended) = self.looked_up.pop_front()
+        {
             let LookedUp {
                 number,
                 session,
@@ -300,8 +303,10 @@ impl Streams {
                 }
                 self.lanes.pass(session, stream);
                 self.stamp(near, clock, next, out);
+                budget = budget.saturating_sub(1);
             }
             self.next_look_up(near, session, out);
+            budget = budget.saturating_sub(1);
         }
     }
 
@@ -345,7 +350,8 @@ impl Streams {
 
     /// Gives a draft its id and sends it.
     fn stamp(&mut self, near: impl Surroundings, clock: &mut Clock, number: u64, out: &mut Outbox) {
-        let Some(pending) = self.pending.get_mut(&number) else {
+        let draft = self.pending.get_mut(&number);
+        let Some(pending) = draft.filter(|pending| pending.stage == Stage::Draft) else {
             return;
         };
         let event = SharedEvent::get_mut(&mut pending.event)

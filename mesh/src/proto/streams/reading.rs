@@ -10,10 +10,11 @@ use crate::event::SharedEvent;
 use crate::id::EventId;
 use crate::id::{NodeId, SessionId, StreamId};
 use crate::proto::outbox::Outbox;
-use crate::proto::output::{Output, Ticket};
+use crate::proto::output::Ticket;
 use crate::proto::streams::counting::{Count, CountId};
 use crate::proto::streams::drafts::LookedUp;
-use crate::proto::streams::message::{self, Message, Part};
+use crate::proto::streams::message::{Message, Part};
+use crate::proto::streams::serving::{HEADS_MAX, Load};
 use crate::proto::streams::union::{self, Agreement, Page};
 use crate::proto::streams::{Event, Streams, Surroundings};
 use crate::store::{Answer, End, Head, HeadQuery, NONCE_REACH_MS, Query, Range};
@@ -23,19 +24,13 @@ use crate::time::{Instant, Stamp};
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The most questions under way; above it one is answered at once with nothing, as incomplete.
-const READS_MAX: usize = 4_096;
-
-/// The most questions before this node's own store, own ones included; above it a peer's is refused.
-const LOADS_MAX: usize = 2 * READS_MAX;
+pub(super) const READS_MAX: usize = 4_096;
 
 /// The most events of one answer: with longest names below half a megabyte, without their bodies.
 pub(super) const RANGE_EVENTS: u32 = 1_024;
 
 /// The most bytes of events that a store is asked for.
 pub(super) const RANGE_BYTES: u32 = 384 * 1024;
-
-/// The most heads that one question asks for, each with a message: 16 MiB with the longest; one for more is answered with nothing, as incomplete.
-const HEADS_MAX: usize = 512;
 
 /// So many storing members may fail to answer a complete reading.
 const MISSING_MAX: usize = 1;
@@ -66,15 +61,6 @@ pub(super) struct Reading {
     answers: Vec<(NodeId, Answer)>,
     /// Storing members that could not be asked or did not answer.
     missing: usize,
-}
-
-/// For whom this node's own store is asked.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Load {
-    /// For a reading of this node.
-    Own(u64),
-    /// For a peer.
-    Peer(NodeId, u64),
 }
 
 impl Streams {
@@ -141,52 +127,6 @@ impl Streams {
         };
         if !bearable || !self.ask(near, query, Asker::Client(ticket), out) {
             self.answer(ticket, nothing, Completeness::Partial);
-        }
-    }
-
-    fn load(&mut self, load: Load, query: Query, out: &mut Outbox) {
-        self.next_ticket += 1;
-        let ticket = Ticket(self.next_ticket);
-        self.loads.insert(ticket, load);
-        out.push(Output::Load { ticket, query });
-    }
-
-    /// A peer asks this node's store.
-    pub(super) fn on_ask(&mut self, from: NodeId, question: u64, query: Query, out: &mut Outbox) {
-        let bearable = match &query {
-            Query::Range(range) => range.limit <= RANGE_EVENTS && range.bytes <= RANGE_BYTES,
-            Query::Nonce { .. } => true,
-            Query::Heads(asked) => asked.len() <= HEADS_MAX,
-        };
-        if !bearable {
-            self.stats.messages_refused += 1;
-        } else if self.loads.len() >= LOADS_MAX {
-            self.stats.reads_refused += 1;
-        } else if self.config.storing {
-            return self.load(Load::Peer(from, question), query, out);
-        }
-        let part = Part::Refused;
-        out.send(from, Message::Answer { question, part });
-    }
-
-    /// The own store has answered.
-    pub(super) fn on_load(
-        &mut self,
-        near: impl Surroundings,
-        ticket: Ticket,
-        answer: Answer,
-        out: &mut Outbox,
-    ) {
-        match self.loads.remove(&ticket) {
-            None => {}
-            Some(Load::Own(question)) => {
-                self.on_part(near, near.me(), question, Part::Whole(answer), out);
-            }
-            Some(Load::Peer(node, question)) => {
-                for part in parts(answer) {
-                    out.send(node, Message::Answer { question, part });
-                }
-            }
         }
     }
 
@@ -508,19 +448,4 @@ fn smallest(
         }
     }
     smallest
-}
-
-/// An answer in frames of bounded size.
-fn parts(answer: Answer) -> Vec<Part> {
-    match answer {
-        Answer::Nonce(_) | Answer::Events { .. } => vec![Part::Whole(answer)],
-        Answer::Heads(heads) => {
-            let chunks = message::runs(heads, HEADS_MAX, message::head_size);
-            let of = u16::try_from(chunks.len()).expect("at most as many parts as heads");
-            (0..)
-                .zip(chunks)
-                .map(|(index, heads)| Part::Heads { index, of, heads })
-                .collect()
-        }
-    }
 }

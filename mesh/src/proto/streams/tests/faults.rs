@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::world::World;
+use super::world::{START_UNIX_MS, World};
 use crate::event::{Event as Fact, SharedEvent};
 use crate::id::{EventId, Nonce, SessionId, splitmix64};
 use crate::proto::output::{Note, Ticket};
@@ -239,6 +239,7 @@ enum Step {
     PauseDisk(usize),
     ResumeDisks,
     Room(usize, bool),
+    Restart(usize),
     Pass(u64),
 }
 
@@ -255,6 +256,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (node.clone(), node.clone()).prop_map(|(a, b)| Step::Lose(a, b)),
         1 => node.clone().prop_map(Step::PauseDisk),
         2 => Just(Step::ResumeDisks),
+        1 => node.clone().prop_map(Step::Restart),
         1 => (node, any::<bool>()).prop_map(|(node, room)| Step::Room(node, room)),
         3 => (1_u64..3_000).prop_map(Step::Pass),
     ]
@@ -263,8 +265,10 @@ fn step() -> impl Strategy<Value = Step> {
 /// What was asked of whom, and the nonces in use: one body each.
 #[derive(Debug, Default)]
 struct Asked {
-    tickets: Vec<(usize, Ticket, Nonce)>,
+    tickets: Vec<(usize, Ticket, Nonce, Option<u8>)>,
     nonces: BTreeMap<u8, Nonce>,
+    /// Since when each node runs: its sessions said hello then.
+    since_unix_ms: BTreeMap<usize, u64>,
 }
 
 fn take(world: &mut World, asked: &mut Asked, step: Step) {
@@ -276,13 +280,24 @@ fn take(world: &mut World, asked: &mut Asked, step: Step) {
         } => {
             let fresh = Nonce::new(world.unix_ms(), u128::from(name) + 1);
             let nonce = *asked.nonces.entry(name).or_insert(fresh);
+            let since = asked.since_unix_ms.get(&node).copied();
             let draft = Draft {
                 copies,
+                hello_unix_ms: since.unwrap_or(START_UNIX_MS),
                 session: SessionId(node as u64),
                 ..world.draft(&name.to_string(), nonce)
             };
             let ticket = world.append(node, draft);
-            asked.tickets.push((node, ticket, nonce));
+            asked.tickets.push((node, ticket, nonce, copies));
+        }
+        Step::Restart(node) => {
+            world.pass(Duration::from_millis(1));
+            world.restart(node);
+            asked.since_unix_ms.insert(node, world.unix_ms());
+            let ended = |ticket| world.result(node, ticket).is_some();
+            asked
+                .tickets
+                .retain(|&(at, ticket, ..)| at != node || ended(ticket));
         }
         Step::Isolate(group) => world.isolate(&group),
         Step::Heal => world.heal(),
@@ -310,12 +325,13 @@ proptest! {
         let mut asked = Asked::default();
         for step in steps {
             take(&mut world, &mut asked, step);
-            for &(node, ticket, _) in &asked.tickets {
+            for &(node, ticket, _, copies) in &asked.tickets {
                 if let Some(Ok(appended)) = world.result(node, ticket) {
                     let holds = |id| world.nodes.iter()
                         .filter(|node| node.disk.ids(alice_and_bob().stream()).contains(&id))
                         .count();
                     prop_assert!(usize::from(appended.copies) <= holds(appended.id));
+                    prop_assert!(appended.copies >= copies.unwrap_or(1));
                 }
             }
         }
@@ -330,7 +346,7 @@ proptest! {
         let Some((Answer::Events { events, .. }, true)) = read else {
             return Err(TestCaseError::fail("a healed world answers completely"));
         };
-        for (node, ticket, nonce) in asked.tickets {
+        for (node, ticket, nonce, _) in asked.tickets {
             let result = world.result(node, ticket);
             prop_assert!(result.is_some(), "every append ends");
             let shown = events.iter().filter(|event| event.nonce == Some(nonce)).count();

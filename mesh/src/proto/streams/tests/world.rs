@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::disk::Disk;
 use crate::event::{Event as Fact, SharedEvent};
-use crate::id::{Conversation, NodeId, Nonce, RouteHasher, RouteKey, SessionId, Slot, UserName};
+use crate::id::{
+    Conversation, NodeId, Nonce, RouteHasher, RouteKey, SessionId, Slot, UserName, splitmix64,
+};
 use crate::proto::outbox::{Effect, Outbox};
 use crate::proto::output::{Note, Output, Ticket};
 use crate::proto::placement::Placement;
@@ -171,6 +173,16 @@ impl World {
         let result = act(&mut node.streams, near, &mut node.clock, &mut node.out);
         self.drain();
         result
+    }
+
+    /// A node dies and comes back at once with its disk and nothing else.
+    pub(super) fn restart(&mut self, index: usize) {
+        self.tickets += 1;
+        let node = &mut self.nodes[index];
+        node.streams = Streams::new(Config::default(), splitmix64(self.tickets));
+        node.clock = Clock::new(node.disk.newest());
+        node.orders.clear();
+        self.ready(index);
     }
 
     pub(super) fn ready(&mut self, node: usize) {
