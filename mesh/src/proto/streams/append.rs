@@ -1,8 +1,8 @@
 //! The coordinator, second half: from an event with an id to one on enough disks.
 //!
 //! The event is sent at once to the first [`REPLICAS`](crate::proto::placement::REPLICAS) of its slot
-//! that can be reached, to every node with a route for it, and to own sessions. Whoever waits for it is
-//! answered when as many disks as he asked for have flushed it. A replica that is lost or has no room is
+//! that can be reached, to every node with a route for it, and to own sessions. Those who wait for it are
+//! answered when as many disks as they asked for have flushed it. A replica that is lost or has no room is
 //! replaced by the next; a smaller id of the same nonce, of which any replica tells, is adopted. At the
 //! deadline the answer is `unavailable`, and what was shown goes on being offered for a while.
 
