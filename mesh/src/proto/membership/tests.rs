@@ -1,1 +1,8 @@
-//! x
+//! The rules of this layer, on a few machines in virtual time.
+
+mod detection;
+mod dialing;
+mod links;
+mod roster;
+mod suspicion;
+mod world;
