@@ -36,6 +36,13 @@ pub(super) struct Round {
     other: Option<NodeId>,
 }
 
+impl Round {
+    #[cfg(test)]
+    pub(super) fn target(&self) -> NodeId {
+        self.target
+    }
+}
+
 impl Membership {
     /// Asks others whether they can reach a member. With nobody to ask, the time goes by all the same:
     /// the link may come back meanwhile.

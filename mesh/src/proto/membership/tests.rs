@@ -2,6 +2,7 @@
 
 mod detection;
 mod dialing;
+mod faults;
 mod links;
 mod roster;
 mod suspicion;

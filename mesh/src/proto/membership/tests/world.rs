@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use crate::id::{Epoch, LinkId, NodeId};
 use crate::proto::input::DialFailure;
+use crate::proto::membership::timers::Timer;
 use crate::proto::membership::{
-    Config, Event, Life, Membership, Message, Reach, Record, Start, State,
+    Config, Event, Life, Membership, Message, Phase, Reach, Record, Start, State,
 };
 use crate::proto::outbox::{Effect, Outbox};
 use crate::proto::output::{Contact, DialId, Halt, KeptMember, Note, Output, PeerAddress, Target};
@@ -60,6 +61,7 @@ pub(super) struct Node {
     pub(super) dials: u64,
     pub(super) dialling: u64,
     pub(super) dialling_most: u64,
+    id: NodeId,
     address: PeerAddress,
     epoch: u64,
     paused_until: Instant,
@@ -126,6 +128,7 @@ impl World {
             node.events.clear();
             node.notes.clear();
             node.sent.clear();
+            node.dials = 0;
         }
         this
     }
@@ -139,7 +142,9 @@ impl World {
 
     /// A further node that is not started.
     pub(super) fn add(&mut self, address: PeerAddress) -> usize {
+        let id = id(self.nodes.len());
         self.nodes.push(Node {
+            id,
             machine: None,
             events: Vec::new(),
             notes: Vec::new(),
@@ -170,7 +175,7 @@ impl World {
 
     pub(super) fn record(&self, at: usize) -> Record {
         Record {
-            node: id(at),
+            node: self.nodes[at].id,
             epoch: Epoch(self.nodes[at].epoch),
             incarnation: 0,
             addresses: vec![self.address(at)],
@@ -229,6 +234,11 @@ impl World {
         self.nodes[at].paused_until = self.now + duration;
     }
 
+    /// Makes a node a copy of another, under its own address.
+    pub(super) fn copy_identity(&mut self, at: usize, of: usize) {
+        self.nodes[at].id = self.nodes[of].id;
+    }
+
     pub(super) fn set_epoch(&mut self, at: usize, epoch: u64) {
         self.nodes[at].epoch = epoch;
     }
@@ -252,6 +262,34 @@ impl World {
 
     pub(super) fn heal(&mut self) {
         self.cuts.clear();
+    }
+
+    /// One end loses all its connections to another without the other hearing of it.
+    pub(super) fn forget_wires(&mut self, at: usize, to: usize) {
+        let cuts = self.cuts.clone();
+        self.cut(at, to);
+        for wire in 0..self.wires.len() {
+            let ends = self.wires[wire].ends;
+            if ends == [at, to] || ends == [to, at] {
+                let end = self.end_of(wire, at).unwrap();
+                self.close(wire, end);
+            }
+        }
+        self.cuts = cuts;
+    }
+
+    /// A node says something to another over the link between them.
+    pub(super) fn say(&mut self, from: usize, to: usize, message: Message) {
+        let Reach::Direct(link) = self.machine(from).reach(self.nodes[to].id) else {
+            panic!("no link from {from} to {to}");
+        };
+        self.send(from, link, message.into());
+    }
+
+    /// How many messages of a kind a node has sent.
+    pub(super) fn count_sent(&self, at: usize, kind: impl Fn(&Message) -> bool) -> usize {
+        let sent = &self.nodes[at].sent;
+        sent.iter().filter(|(_, message)| kind(message)).count()
     }
 
     /// Closes all connections between two nodes, as a middle box does.
@@ -308,11 +346,16 @@ impl World {
     }
 
     fn next_step(&self) -> Option<(Instant, Step)> {
-        let arrival = self
-            .queue
-            .iter()
-            .map(|(key, (to, _))| (key.0.max(self.nodes[*to].paused_until), Step::Arrival(*key)))
-            .min_by_key(|(at, _)| *at);
+        let pausing = self.nodes.iter().any(|node| self.now < node.paused_until);
+        let due = |(key, (to, _)): (&(Instant, u64), &(usize, Arrival))| {
+            let at = key.0.max(self.nodes[*to].paused_until);
+            (at, Step::Arrival(*key))
+        };
+        let arrival = if pausing {
+            self.queue.iter().map(due).min_by_key(|(at, _)| *at)
+        } else {
+            self.queue.iter().map(due).next()
+        };
         let ticks = self.nodes.iter().enumerate().filter_map(|(at, node)| {
             let deadline = node.machine.as_ref()?.deadline()?;
             Some((deadline.max(node.paused_until), Step::Tick(at)))
@@ -328,12 +371,13 @@ impl World {
                 let end = self.end_of(wire, to).unwrap();
                 let other = self.wires[wire].ends[1 - end];
                 let remote = self.address(other);
+                let peer = self.nodes[other].id;
                 if self.nodes[to].machine.is_none() {
                     return self.close(wire, end);
                 }
                 self.ended(to, dial);
                 self.with(to, |machine, now, out| {
-                    machine.on_link_up(now, link(wire), id(other), dial, remote, out);
+                    machine.on_link_up(now, link(wire), peer, dial, remote, out);
                 });
             }
             Arrival::Down(wire) => self.with(to, |machine, now, out| {
@@ -410,7 +454,7 @@ impl World {
             Effect::ToNode(to, frame) => match self.machine(at).reach(to) {
                 Reach::Direct(link) => self.send(at, link, frame),
                 Reach::Through(_, link) => {
-                    let relay = Relay::pack(id(at), to, &frame);
+                    let relay = Relay::pack(self.nodes[at].id, to, &frame);
                     self.send(at, link, Frame::Relay(relay));
                 }
                 Reach::None => (),
@@ -432,7 +476,14 @@ impl World {
             Output::KeepEpoch(epoch) => node.kept_epoch = Some(epoch),
             Output::Note(note) => node.notes.push(note),
             Output::Halt(halt) => node.halt = Some(halt),
-            other => panic!("not of this layer: {other:?}"),
+            Output::Send { .. }
+            | Output::Reply { .. }
+            | Output::Push { .. }
+            | Output::Close { .. }
+            | Output::Append { .. }
+            | Output::List { .. }
+            | Output::Load { .. }
+            | Output::Stopped => panic!("not of this layer: {output:?}"),
         }
     }
 
@@ -469,7 +520,7 @@ impl World {
             None => Some(DialFailure::Unreachable("connection refused".into())),
             Some(to) if to == at => Some(DialFailure::Own),
             Some(to) if self.is_cut(at, to) => Some(DialFailure::Unreachable("timed out".into())),
-            Some(to) if expected.is_some_and(|node| node != id(to)) => {
+            Some(to) if expected.is_some_and(|node| node != self.nodes[to].id) => {
                 Some(DialFailure::Refused("another node".into()))
             }
             Some(_) => None,
@@ -558,6 +609,15 @@ impl World {
         assert!(self.is_meshed(), "every node is linked to every other");
     }
 
+    /// What holds of every machine at any time.
+    pub(super) fn assert_sound(&self) {
+        for node in &self.nodes {
+            if let Some(machine) = &node.machine {
+                machine.assert_sound();
+            }
+        }
+    }
+
     /// Nobody but these changed its view of a node.
     pub(super) fn assert_unchanged_but(&self, of: usize, may: &[usize]) {
         for (at, node) in self.nodes.iter().enumerate() {
@@ -590,5 +650,41 @@ fn link(wire: usize) -> LinkId {
 impl Outbox {
     fn forward(&mut self, link: LinkId, frame: Frame) {
         self.send_on(link, frame);
+    }
+}
+
+impl Membership {
+    /// How the parts of one machine agree with each other.
+    fn assert_sound(&self) {
+        assert!(self.peers.len() < self.config.full_mesh_limit);
+        assert!(self.links.len() <= 2 * self.config.full_mesh_limit + self.config.dials_max);
+        assert!(self.rounds.len() <= self.peers.len());
+        for (id, peer) in &self.peers {
+            let living = matches!(peer.state, State::Alive | State::Suspect);
+            assert_eq!(living, peer.down.is_none(), "{id:?}");
+            assert!(living || peer.links.is_empty(), "nothing goes to the dead");
+            assert!(living || peer.suspicion.is_none());
+            assert_eq!(peer.round.is_some(), {
+                let about = |round: &&super::super::probe::Round| round.target() == *id;
+                self.rounds.values().any(|round| about(&round))
+            });
+            for link in &peer.links {
+                let link = self.links.get(link).expect("a link of a peer is known");
+                assert!(link.is_open());
+                assert_eq!(link.peer, *id);
+            }
+            let watched = peer
+                .links
+                .iter()
+                .any(|link| self.timers.is_set(Timer::Silence(*link)) || self.links[link].silent);
+            let probed = peer.round.is_some() || self.timers.is_set(Timer::Check(*id));
+            let stopping = peer.phase == Phase::Stopped;
+            assert!(
+                !living || watched || probed || stopping,
+                "{id:?} is looked after: {peer:#?}"
+            );
+            let linked = peer.links.iter().any(|link| !self.links[link].silent);
+            assert!(linked || self.is_dialled(*id), "{id:?} is dialled");
+        }
     }
 }
