@@ -7,7 +7,7 @@ use super::world::{World, ms, secs};
 use crate::proto::output::Halt;
 
 /// How many meshes are tried.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 40;
 
 #[derive(Debug, Clone, Copy)]
 enum Fault {
@@ -72,7 +72,7 @@ fn a_mesh_finds_together_after_any_faults() {
         for _ in 0..20 {
             inflict(&mut world, &mut random);
             world.run(ms(random.next_u64() % 3_000));
-            world.assert_sound();
+            world.assert_sound(seed);
         }
         world.heal();
         for at in 0..world.nodes.len() {
@@ -83,7 +83,7 @@ fn a_mesh_finds_together_after_any_faults() {
         world.run(secs(100));
         assert!(world.is_meshed(), "seed {seed}");
         world.run(secs(8));
-        world.assert_sound();
+        world.assert_sound(seed);
         for (at, node) in world.nodes.iter().enumerate() {
             assert_eq!(node.halt, None::<Halt>, "seed {seed}");
             for other in 0..at {

@@ -202,6 +202,12 @@ impl World {
             contacts,
             seed: at as u64 + 1,
         };
+        // Whatever an earlier life was connected to is unknown to this one.
+        for wire in 0..self.wires.len() {
+            if let Some(end) = self.end_of(wire, at) {
+                self.wires[wire].closed[end] = true;
+            }
+        }
         let machine = Membership::new(self.config.clone(), start, self.now());
         self.nodes[at].machine = Some(machine);
     }
@@ -610,10 +616,10 @@ impl World {
     }
 
     /// What holds of every machine at any time.
-    pub(super) fn assert_sound(&self) {
+    pub(super) fn assert_sound(&self, seed: u64) {
         for node in &self.nodes {
             if let Some(machine) = &node.machine {
-                machine.assert_sound();
+                machine.assert_sound(seed);
             }
         }
     }
@@ -655,7 +661,7 @@ impl Outbox {
 
 impl Membership {
     /// How the parts of one machine agree with each other.
-    fn assert_sound(&self) {
+    fn assert_sound(&self, seed: u64) {
         assert!(self.peers.len() < self.config.full_mesh_limit);
         assert!(self.links.len() <= 2 * self.config.full_mesh_limit + self.config.dials_max);
         assert!(self.rounds.len() <= self.peers.len());
@@ -681,10 +687,13 @@ impl Membership {
             let stopping = peer.phase == Phase::Stopped;
             assert!(
                 !living || watched || probed || stopping,
-                "{id:?} is looked after: {peer:#?}"
+                "{seed}: {id:?} is looked after: {peer:#?}"
             );
             let linked = peer.links.iter().any(|link| !self.links[link].silent);
-            assert!(linked || self.is_dialled(*id), "{id:?} is dialled");
+            assert!(
+                linked || self.is_dialled(*id),
+                "{seed}: {id:?} is dialled: {peer:#?}"
+            );
         }
     }
 }
