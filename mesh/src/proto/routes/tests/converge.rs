@@ -98,15 +98,16 @@ impl Run {
     /// sessions made when the batch was.
     fn record(&mut self, i: usize) {
         let summary = self.world.nodes[i].summary();
-        let history = &mut self.history[i];
-        if !history.contains_key(&(summary.epoch, summary.seq)) {
-            let chunks = self.world.nodes[i].own.share();
-            let set: BTreeSet<_> = chunks.iter().flat_map(|c| c.iter().copied()).collect();
-            if self.keys * self.block <= SLICE_KEYS as u64 {
-                assert!(set.iter().eq(self.sessions[i].keys()));
-            }
-            history.insert((summary.epoch, summary.seq), set);
+        let life = (summary.epoch, summary.seq);
+        if self.history[i].contains_key(&life) {
+            return;
         }
+        let chunks = self.world.nodes[i].own.share();
+        let set: BTreeSet<_> = chunks.iter().flat_map(|c| c.iter().copied()).collect();
+        if self.keys * self.block <= SLICE_KEYS as u64 {
+            assert!(set.iter().eq(self.sessions[i].keys()));
+        }
+        self.history[i].insert(life, set);
     }
 
     fn collect(&mut self) {
