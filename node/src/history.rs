@@ -235,7 +235,12 @@ impl History {
     /// Marks a stream as listed, before any later append is durable. Where too much is waiting, it
     /// is not: the stream's next event is then stored as unlisted again.
     pub fn list(&self, stream: StreamId) {
-        if self.shared.commands.push(Command::List(stream), 64).is_err() {
+        if self
+            .shared
+            .commands
+            .push(Command::List(stream), 64)
+            .is_err()
+        {
             self.shared.stats.lists_refused.add(1);
         }
     }

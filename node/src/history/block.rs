@@ -43,7 +43,9 @@ impl Encoded {
 
     /// The event itself; `None` where it is damaged.
     pub(super) fn decode(&self) -> Option<SharedEvent> {
-        postcard::from_bytes::<Event>(&self.bytes).ok().map(Into::into)
+        postcard::from_bytes::<Event>(&self.bytes)
+            .ok()
+            .map(Into::into)
     }
 
     /// Bytes that it takes in a block before compression.
@@ -125,9 +127,7 @@ pub(super) fn make(stream: StreamId, events: &[Encoded], limit: usize, fill: Fil
 /// Splits off the events that are too large to share a block.
 fn runs(events: &[Encoded], limit: usize) -> Vec<&[Encoded]> {
     let large = |event: &Encoded| event.raw() > limit;
-    events
-        .chunk_by(|a, b| !large(a) && !large(b))
-        .collect()
+    events.chunk_by(|a, b| !large(a) && !large(b)).collect()
 }
 
 /// Runs of at most `target` bytes, or of one event.
@@ -166,7 +166,9 @@ fn make_block(stream: StreamId, events: &[Encoded], blocks: &mut Vec<Made>) {
         return;
     }
     let further = bytes.len().div_ceil(VALUE_MAX) - 1;
-    let digest = events.iter().fold(0, |digest, event| digest ^ event.id.mix());
+    let digest = events
+        .iter()
+        .fold(0, |digest, event| digest ^ event.id.mix());
     let narrow = |n: usize| u32::try_from(n).expect("a block is below the size of a record");
     bytes[4] = FORM;
     let further = u16::try_from(further).expect("an event has few parts");

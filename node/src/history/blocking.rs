@@ -85,7 +85,9 @@ impl Store for Blocking {
         self.history.append(Ticket(0), events.to_vec());
         match self.wait()? {
             Done::Appended { outcomes, .. } => Ok(outcomes),
-            other => Err(StoreError(format!("an append is not answered by {other:?}"))),
+            other => Err(StoreError(format!(
+                "an append is not answered by {other:?}"
+            ))),
         }
     }
 
@@ -99,7 +101,9 @@ impl Store for Blocking {
         taken.map_err(|e| StoreError(e.to_string()))?;
         match self.wait()? {
             Done::Loaded { answer, .. } => Ok(answer),
-            other => Err(StoreError(format!("a question is not answered by {other:?}"))),
+            other => Err(StoreError(format!(
+                "a question is not answered by {other:?}"
+            ))),
         }
     }
 

@@ -37,7 +37,10 @@ impl Shard {
         blocks: impl FnOnce() -> Result<T, E>,
         tail: impl FnOnce(T, &AtomicU64),
     ) -> Result<(), E> {
-        let _changing = self.changing.write().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self
+            .changing
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         tail(blocks()?, &self.changes);
         Ok(())
     }
@@ -123,7 +126,10 @@ impl<'a> Cursor<'a> {
     /// Reads the next block, and the tail where the stream changed.
     fn step(&mut self) -> Result<(), StoreError> {
         let shard = self.shared.shard(self.stream);
-        let _unchanging = shard.changing.read().unwrap_or_else(PoisonError::into_inner);
+        let _unchanging = shard
+            .changing
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         if self.changes != Some(shard.changes()) {
             self.changes = Some(shard.changes());
             self.take_tail();

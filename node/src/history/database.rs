@@ -114,7 +114,9 @@ fn failed(e: &sled::Error) -> StoreError {
 
 /// What is said of a block or head that does not read as it was written.
 pub(super) fn damaged(stream: StreamId, what: &str) -> StoreError {
-    StoreError(format!("the history is damaged: {what} of stream {stream:?}"))
+    StoreError(format!(
+        "the history is damaged: {what} of stream {stream:?}"
+    ))
 }
 
 impl Database {
@@ -127,7 +129,9 @@ impl Database {
     ) -> Result<Self, DatabaseError> {
         remove_half_written(dir)?;
         let db = match open_patiently(dir, cache_bytes) {
-            Err(sled::Error::Corruption { .. }) if !is_new => open_without_snapshot(dir, cache_bytes)?,
+            Err(sled::Error::Corruption { .. }) if !is_new => {
+                open_without_snapshot(dir, cache_bytes)?
+            }
             other => other?,
         };
         let known = db.get(STORE_ID)?;

@@ -190,19 +190,14 @@ impl Fold<'_> {
     }
 
     /// Puts events behind all blocks but the small ones that are merged with them.
-    fn end(
-        &mut self,
-        keep: usize,
-        events: &[Encoded],
-        head: &mut Head,
-    ) -> Result<(), StoreError> {
+    fn end(&mut self, keep: usize, events: &[Encoded], head: &mut Head) -> Result<(), StoreError> {
         let mut merged = Vec::new();
         for (first, _) in head.open.split_off(keep) {
             let block = self.database.block_from(self.stream, first)?;
             let block = block.filter(|block| block.first == first);
-            merged.push(block.ok_or_else(|| {
-                super::database::damaged(self.stream, "a block at the end")
-            })?);
+            merged.push(
+                block.ok_or_else(|| super::database::damaged(self.stream, "a block at the end"))?,
+            );
         }
         if merged.is_empty() && events.is_empty() {
             return Ok(());

@@ -24,8 +24,8 @@ use rustix::io::Errno;
 use mesh::id::StreamId;
 use mesh::time::Stamp;
 
-use format::{ALIGN, FILE_HEADER, FileHeader, RECORD_HEADER};
 pub(super) use format::Entry;
+use format::{ALIGN, FILE_HEADER, FileHeader, RECORD_HEADER};
 pub(super) use replay::{Damage, Replay, Replayed};
 
 /// How far ahead of its end a new file is filled with zeroes, bytes: a write to allocated but

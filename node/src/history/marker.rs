@@ -74,7 +74,9 @@ pub(super) fn read(dir: &Path) -> Result<Option<Marker>, OpenError> {
     let mut lines = text.lines();
     let mut field = |name: &str| {
         let line = lines.next()?;
-        line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned)
+        line.strip_prefix(name)?
+            .strip_prefix(' ')
+            .map(str::to_owned)
     };
     let version = field("chinwag-history").and_then(|text| text.parse::<u32>().ok());
     let version = version.ok_or_else(unreadable)?;

@@ -319,7 +319,13 @@ impl Replaying<'_> {
                         self.nonces
                             .insert(stream, &event.author, nonce, event.id.stamp);
                     }
-                    (stream, Some(Encoded { id: event.id, bytes }))
+                    (
+                        stream,
+                        Some(Encoded {
+                            id: event.id,
+                            bytes,
+                        }),
+                    )
                 }
             };
             if self.tails.get(stream).is_none() {
@@ -347,8 +353,12 @@ impl Replaying<'_> {
                 return Ok(());
             };
             let stream = folding.stream;
-            let (change, head) =
-                fold::plan(&self.database, &self.stats, self.config.block_bytes, folding)?;
+            let (change, head) = fold::plan(
+                &self.database,
+                &self.stats,
+                self.config.block_bytes,
+                folding,
+            )?;
             self.database.apply(change)?;
             self.tails.folded(stream, head);
         }
@@ -357,5 +367,7 @@ impl Replaying<'_> {
 }
 
 fn unknown(sequence: u64) -> StoreError {
-    StoreError(format!("an event in journal record {sequence} is unreadable"))
+    StoreError(format!(
+        "an event in journal record {sequence} is unreadable"
+    ))
 }

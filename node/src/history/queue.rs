@@ -113,7 +113,11 @@ mod tests {
     #[test]
     fn what_is_over_the_bound_is_given_back() {
         let queue = Queue::new(10);
-        assert_eq!(queue.push('a', 100), Ok(()), "an empty queue takes anything");
+        assert_eq!(
+            queue.push('a', 100),
+            Ok(()),
+            "an empty queue takes anything"
+        );
         assert_eq!(queue.push('b', 1), Err('b'));
         assert_eq!(queue.take_first(), Some('a'));
         assert_eq!(queue.push('c', 10), Ok(()));

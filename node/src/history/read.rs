@@ -10,9 +10,7 @@ use bytes::Bytes;
 use mesh::event::{EventKind, SharedEvent};
 use mesh::id::{EventId, Nonce, StreamId, UserName};
 use mesh::proto::output::Ticket;
-use mesh::store::{
-    Answer, End, Head, HeadQuery, Query, Range, StoreError, UNREAD_MAX,
-};
+use mesh::store::{Answer, End, Head, HeadQuery, Query, Range, StoreError, UNREAD_MAX};
 
 use super::block::Encoded;
 use super::cursor::Cursor;
@@ -223,9 +221,7 @@ impl Shared {
 }
 
 fn decode(stream: StreamId, event: &Encoded) -> Result<SharedEvent, StoreError> {
-    event
-        .decode()
-        .ok_or_else(|| damaged(stream, "an event"))
+    event.decode().ok_or_else(|| damaged(stream, "an event"))
 }
 
 /// The id before, as far as there is one.

@@ -320,8 +320,8 @@ pub(super) struct Needle<'a> {
 
 impl<'a> Needle<'a> {
     pub(super) fn new(author: &'a mesh::id::UserName, nonce: mesh::id::Nonce) -> Self {
-        let bytes = postcard::to_stdvec(&(author, Some(nonce)))
-            .expect("names and numbers can be encoded");
+        let bytes =
+            postcard::to_stdvec(&(author, Some(nonce))).expect("names and numbers can be encoded");
         Self {
             author,
             nonce,

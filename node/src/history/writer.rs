@@ -363,7 +363,10 @@ impl Writer {
         }
         let needs = self.journal.oldest_needs().unwrap_or(0);
         self.shared.state().needed_safe = needs;
-        self.shared.stats.journal_files.set(self.journal.files() as u64);
+        self.shared
+            .stats
+            .journal_files
+            .set(self.journal.files() as u64);
         Ok(true)
     }
 
@@ -410,7 +413,8 @@ impl Writer {
                     stream,
                     bytes,
                 } => {
-                    let verdict = self.judge(&state.tails, stream, &event, checked.as_ref(), &bytes);
+                    let verdict =
+                        self.judge(&state.tails, stream, &event, checked.as_ref(), &bytes);
                     match verdict {
                         Verdict::Look => {
                             let tries = checked.map_or(0, |checked| checked.tries) + 1;

@@ -68,11 +68,7 @@ pub(in super::super) struct Replayed {
 
 impl Journal {
     /// Makes the journal of a new store in a directory that exists.
-    pub(in super::super) fn create(
-        dir: &Path,
-        store: u128,
-        file_bytes: u64,
-    ) -> io::Result<()> {
+    pub(in super::super) fn create(dir: &Path, store: u128, file_bytes: u64) -> io::Result<()> {
         let path = dir.join("00.journal");
         let file = allocate(&path, file_bytes)?;
         let header = FileHeader {
@@ -192,13 +188,7 @@ impl Replay {
         Ok(())
     }
 
-    fn finish(
-        self,
-        used: Vec<Used>,
-        end: u64,
-        next: u64,
-        newest: Stamp,
-    ) -> io::Result<Journal> {
+    fn finish(self, used: Vec<Used>, end: u64, next: u64, newest: Stamp) -> io::Result<Journal> {
         let last = &used.last().expect("a journal has a file").path;
         Ok(Journal {
             file: allocate(last, self.file_bytes)?,
