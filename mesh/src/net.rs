@@ -37,7 +37,7 @@ mod link;
 mod outbox;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,13 +148,14 @@ pub enum BindError {
     Identity(String),
 }
 
-/// The network of one node. Dropping it stops it at once; [`Net::close`] lets it finish.
+/// The network of one node. Dropped without [`Net::close`] it stops by itself, unobserved.
 #[derive(Debug)]
 pub struct Net {
     shared: Arc<Shared>,
     wanted: mpsc::Sender<Dial>,
     driver: JoinHandle<()>,
     listen: SocketAddr,
+    interfaces: Vec<SocketAddr>,
 }
 
 impl Net {
@@ -175,18 +176,29 @@ impl Net {
             inputs,
         ));
         let (wanted, wants) = mpsc::channel(WANTED_MAX);
-        let (driver, listen) = Driver::bind(&config, Arc::clone(&shared), wants).await?;
+        let (driver, mut interfaces) = Driver::bind(&config, Arc::clone(&shared), wants).await?;
+        let port = interfaces.first().map_or(0, SocketAddr::port);
+        interfaces.retain(|address| !is_link_local(address));
+        interfaces.sort_by_key(|address| (address.ip().is_loopback(), *address));
         Ok(Self {
             shared,
             wanted,
             driver: tokio::spawn(driver.run()),
-            listen,
+            listen: SocketAddr::new(config.listen.ip(), port),
+            interfaces,
         })
     }
 
     /// Where it listens, with the port it really has; a wildcard stays one.
     pub fn listen_addr(&self) -> SocketAddr {
         self.listen
+    }
+
+    /// Where others may reach it, as the machine's interfaces had it at the start: one address, or
+    /// for a wildcard one for each interface, loopback last. Link-local ones are left out, since
+    /// they mean nothing on another machine.
+    pub fn interface_addrs(&self) -> &[SocketAddr] {
+        &self.interfaces
     }
 
     /// This node.
@@ -244,6 +256,13 @@ impl Net {
         if let Err(error) = self.driver.await {
             tracing::error!(%error, "the network driver failed");
         }
+    }
+}
+
+fn is_link_local(address: &SocketAddr) -> bool {
+    match address.ip() {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
     }
 }
 

@@ -599,6 +599,20 @@ async fn two_nodes_cannot_listen_on_one_address() {
 }
 
 #[tokio::test]
+async fn a_wildcard_stays_one_and_the_interfaces_are_known() {
+    let listen = SocketAddr::new("0.0.0.0".parse().unwrap(), 0);
+    let a = Node::start(Config { listen, ..config() }).await;
+    let at = a.net.listen_addr();
+    assert_eq!(at.ip(), listen.ip());
+    assert_ne!(at.port(), 0);
+    let last = a.net.interface_addrs().last().copied();
+    assert_eq!(
+        last,
+        Some(SocketAddr::new("127.0.0.1".parse().unwrap(), at.port()))
+    );
+}
+
+#[tokio::test]
 async fn closing_writes_what_waits_and_the_address_is_free_again() {
     let (a, ab, mut b, ba) = pair(config(), config()).await;
     let listen = a.net.listen_addr();
