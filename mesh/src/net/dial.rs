@@ -113,16 +113,17 @@ impl Failure {
     }
 
     fn of_noise(error: &noise::Error) -> Self {
-        match error {
-            noise::Error::Io(error) if error.to_string() == DECRYPT_ERROR => Self::Key,
-            noise::Error::Io(error) if error.kind() != io::ErrorKind::InvalidData => {
-                Self::Unreachable(format!(
-                    "the handshake broke off, {}",
-                    plain(&error.to_string())
-                ))
-            }
-            // Also where the agreement on Noise failed, since it is only read here.
-            _ => Self::Stranger,
+        let noise::Error::Io(error) = error else {
+            return Self::Stranger;
+        };
+        let words = error.to_string();
+        if words == DECRYPT_ERROR {
+            Self::Key
+        } else if error.kind() == io::ErrorKind::InvalidData {
+            // Also where the agreement on Noise failed, whose answer is read only here.
+            Self::Stranger
+        } else {
+            Self::Unreachable(format!("the handshake broke off, {}", plain(&words)))
         }
     }
 
@@ -255,8 +256,7 @@ async fn connect(
     };
     tries.send(attempt).await.map_err(|_| stopping())?;
     // Nobody tells where the connection broke before anything was known.
-    told.await
-        .unwrap_or_else(|_| Err(Failure::Refused(Refusal::Closed)))
+    told.await.unwrap_or(Err(Failure::Refused(Refusal::Closed)))
 }
 
 /// The sockets that addresses stand for, in order, each once.

@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::behaviour::{Behaviour, Down};
 use super::dial::{self, Try};
 use super::identity::peer_of;
-use super::link::Shared;
+use super::links::Links;
 use super::{BindError, Config, address};
 use crate::proto::{DialFailure, DialId, Input, Target};
 
@@ -68,7 +68,7 @@ pub(crate) struct Stack {
 pub(crate) struct Driver {
     swarm: Swarm<Stack>,
     listener: ListenerId,
-    shared: Arc<Shared>,
+    links: Arc<Links>,
     wanted: mpsc::Receiver<Dial>,
     tries: mpsc::Receiver<Try>,
     /// Given to every dial.
@@ -83,16 +83,16 @@ impl Driver {
     /// Binds the listener. The addresses, never none, have the port it really has.
     pub(crate) async fn bind(
         config: &Config,
-        shared: Arc<Shared>,
+        links: Arc<Links>,
         wanted: mpsc::Receiver<Dial>,
     ) -> Result<(Self, Vec<SocketAddr>), BindError> {
-        let mut swarm = build(config, &shared)?;
+        let mut swarm = build(config, &links)?;
         let (listener, addresses) = listen(&mut swarm, config.listen).await?;
         let (try_sender, tries) = mpsc::channel(TRIES_MAX);
         let driver = Self {
             swarm,
             listener,
-            shared,
+            links,
             wanted,
             tries,
             try_sender,
@@ -105,7 +105,7 @@ impl Driver {
 
     /// Runs until nobody can ask for a dial any more.
     pub(crate) async fn run(mut self) {
-        let shared = Arc::clone(&self.shared);
+        let links = Arc::clone(&self.links);
         loop {
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
@@ -115,7 +115,7 @@ impl Driver {
                 },
                 Some(attempt) = self.tries.recv() => self.on_try(attempt),
                 Some(ended) = self.dials.join_next() => self.on_dial_ended(ended.ok().flatten()),
-                Ok(room) = shared.inputs.reserve(), if !self.pending.is_empty() => {
+                Ok(room) = links.inputs.reserve(), if !self.pending.is_empty() => {
                     if let Some(input) = self.pending.pop_front() {
                         room.send(input);
                     }
@@ -142,11 +142,11 @@ impl Driver {
                 }
             }
             SwarmEvent::ListenerError { error, .. } => {
-                self.shared.counters.listener_errors.one();
+                self.links.counters.listener_errors.one();
                 tracing::warn!(%error, "a connection from a peer could not be accepted");
             }
             SwarmEvent::ListenerClosed { reason, .. } => {
-                self.shared.counters.listener_errors.one();
+                self.links.counters.listener_errors.one();
                 tracing::error!(?reason, "peers cannot connect to this node any more");
             }
             _ => {}
@@ -158,7 +158,7 @@ impl Driver {
             let address = address.into();
             self.pending.push_back(Input::Discovered { address });
         } else {
-            self.shared.counters.discoveries_dropped.one();
+            self.links.counters.discoveries_dropped.one();
         }
     }
 
@@ -197,8 +197,8 @@ impl Driver {
                 .allocate_new_port()
                 .build(),
         };
-        let links = &mut self.swarm.behaviour_mut().links;
-        links.begin(options.connection_id(), attempt);
+        let behaviour = &mut self.swarm.behaviour_mut().links;
+        behaviour.begin(options.connection_id(), attempt);
         if let Err(error) = self.swarm.dial(options) {
             // The behaviour has been told too, and has told whoever dials.
             tracing::debug!(%error, "an address is not dialled");
@@ -210,7 +210,7 @@ impl Driver {
         let deadline = Instant::now() + STOP_MAX;
         self.swarm.remove_listener(self.listener);
         self.dials.shutdown().await;
-        self.shared.hang_up_all();
+        self.links.hang_up_all();
         while self.swarm.network_info().num_peers() > 0 {
             match timeout_at(deadline, self.swarm.select_next_some()).await {
                 Ok(event @ SwarmEvent::Behaviour(_)) => self.on_swarm_event(event),
@@ -219,7 +219,7 @@ impl Driver {
             }
         }
         for input in self.pending {
-            if self.shared.inputs.try_send(input).is_err() {
+            if self.links.inputs.try_send(input).is_err() {
                 // Whoever stops the network need not listen to its end.
                 break;
             }
@@ -227,9 +227,9 @@ impl Driver {
     }
 }
 
-fn build(config: &Config, shared: &Arc<Shared>) -> Result<Swarm<Stack>, BindError> {
+fn build(config: &Config, links: &Arc<Links>) -> Result<Swarm<Stack>, BindError> {
     let limits = &config.limits;
-    let prologue = shared.keys.prologue.to_vec();
+    let prologue = links.keys.prologue.to_vec();
     let connections = ConnectionLimits::default()
         .with_max_pending_incoming(Some(PENDING_IN_MAX))
         .with_max_pending_outgoing(Some(PENDING_OUT_MAX))
@@ -242,7 +242,7 @@ fn build(config: &Config, shared: &Arc<Shared>) -> Result<Swarm<Stack>, BindErro
     let mdns = mdns.transpose().map_err(BindError::Mdns)?;
     let stack = Stack {
         limits: connection_limits::Behaviour::new(connections),
-        links: Behaviour::new(Arc::clone(shared)),
+        links: Behaviour::new(Arc::clone(links)),
         mdns: mdns.into(),
     };
     let swarm = SwarmBuilder::with_existing_identity(config.identity.keypair().clone())
@@ -294,7 +294,6 @@ async fn listen(
             (false, true) => INTERFACES_WAIT,
             (false, false) => break,
         };
-        #[expect(clippy::wildcard_enum_match_arm, reason = "two concern the listener")]
         match timeout(patience, swarm.select_next_some()).await {
             Ok(SwarmEvent::NewListenAddr { address, .. }) => {
                 addresses.extend(address::from_multiaddr(&address));
