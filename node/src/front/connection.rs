@@ -34,7 +34,7 @@ use crate::session::outbox::{Class, Ending, Pool, Queued, Written};
 /// Bytes that are read at a time, allocated for every connection: chat messages are small. The
 /// library's default of 128 KiB costs 46 times the memory and, being cleared before every read, 5 times
 /// the CPU of a message.
-const READ_BUFFER: usize = 1024;
+pub(super) const READ_BUFFER: usize = 1024;
 
 /// Bytes that the library buffers before it writes: of it only pongs and close frames come.
 const WRITE_BUFFER: usize = 4 * 1024;
@@ -63,7 +63,7 @@ enum Step {
 
 /// A client's connection.
 pub(super) struct Connection {
-    socket: WebSocketStream<Wire>,
+    pub(super) socket: WebSocketStream<Wire>,
     conn: Arc<Conn>,
     shared: Arc<Shared>,
     /// What of the last frame is not read yet: the frame, and where its next line begins.
@@ -443,7 +443,7 @@ fn config(max_frame: usize) -> WebSocketConfig {
 }
 
 /// The stream that the WebSocket library sees: reads from the socket, writes into the outbox.
-struct Wire {
+pub(super) struct Wire {
     reader: OwnedReadHalf,
     conn: Arc<Conn>,
 }
