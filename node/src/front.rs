@@ -68,9 +68,6 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// client why it is turned away.
 const SLACK: usize = 64;
 
-/// How long stopping waits for connections to end.
-const STOP_TIMEOUT: Duration = Duration::from_secs(6);
-
 /// How the front is set up.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -93,6 +90,9 @@ pub struct Deadlines {
     /// A connection without `hello` is closed with 4001 after that. Default 10 s, as the client
     /// protocol has it.
     pub hello: Duration,
+    /// A connection that is being closed is hung up on after that. Default 5 s: time for a slow reader
+    /// to come to its close frame.
+    pub close: Duration,
 }
 
 impl Default for Deadlines {
@@ -100,6 +100,7 @@ impl Default for Deadlines {
         Self {
             ping: Duration::from_secs(25),
             hello: Duration::from_secs(10),
+            close: Duration::from_secs(5),
         }
     }
 }
@@ -268,8 +269,9 @@ impl Front {
             }
             first += PART;
         }
+        let limit = self.shared.deadlines.close + STOP_SPARE;
         // What is left then is hung up on by the process's end.
-        let _ = timeout(STOP_TIMEOUT, self.empty()).await;
+        let _ = timeout(limit, self.empty()).await;
     }
 
     async fn empty(&self) {
@@ -284,6 +286,9 @@ impl Front {
         }
     }
 }
+
+/// What stopping waits beyond the time that a connection has for being closed.
+const STOP_SPARE: Duration = Duration::from_secs(1);
 
 /// Sessions that are taken from the registry at a time.
 const PART: usize = 1024;

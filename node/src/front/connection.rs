@@ -9,7 +9,6 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use futures_util::{SinkExt as _, Stream as _, future::poll_fn};
 use mesh::command::{Code, Command, Refusal};
@@ -38,9 +37,6 @@ pub(super) const READ_BUFFER: usize = 1024;
 
 /// Bytes that the library buffers before it writes: of it only pongs and close frames come.
 const WRITE_BUFFER: usize = 4 * 1024;
-
-/// How long a closing connection may take to be rid of its last frames and to be hung up.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,7 +137,13 @@ impl Connection {
     fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Result<bool, Step> {
         let mut outbox = self.conn.outbox();
         while outbox.is_blocked() && self.conn.socket().poll_write_ready(cx).is_ready() {
-            if self.conn.write(&mut outbox, &mut Pool::default()) != Written::Blocked {
+            let before = outbox.bytes();
+            let written = self.conn.write(&mut outbox, &mut Pool::default());
+            if outbox.bytes() < before {
+                // What it says may wait unread meanwhile, but it reads.
+                self.conn.saw(self.shared.clock.now());
+            }
+            if written != Written::Blocked {
                 break;
             }
         }
@@ -316,8 +318,9 @@ impl Connection {
             let _ = self.shared.to_mesh.send(closed).await;
         }
         if end != End::Dead {
+            let limit = self.shared.deadlines.close;
             // A client that does not take its leave in time is hung up on.
-            let _ = timeout(CLOSE_TIMEOUT, self.close(end)).await;
+            let _ = timeout(limit, self.close(end)).await;
         }
     }
 

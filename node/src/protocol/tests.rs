@@ -570,42 +570,40 @@ fn a_refusal_carries_the_number_where_there_is_one() {
 }
 
 #[test]
-fn pushes_have_the_fields_of_the_protocol_and_no_others() {
+fn a_pushed_message_says_late_only_when_it_is() {
     let event = |late, reply_to| Push::Event {
         event: message("\"hi\"", None, reply_to),
         within: address("@alice"),
         late,
     };
+    let fields = json!({"in": "@alice", "id": ID, "from": "@alice", "body": "hi"});
+    assert_eq!(
+        value(&push_text(&event(false, None))),
+        json!({"message": fields})
+    );
+    let mut late = fields;
+    late["late"] = json!(true);
+    late["reply_to"] = json!(NEXT);
+    assert_eq!(
+        value(&push_text(&event(true, Some(id(NEXT))))),
+        json!({"message": late})
+    );
+}
+
+#[test]
+fn pushes_have_the_fields_of_the_protocol_and_no_others() {
     let signal = |body: Option<&str>| Push::Signal {
         within: address("@alice"),
         from: user("@alice"),
         kind: "a\"b".into(),
         body: body.map(Json::from_valid),
     };
-    let bye = |urls| Push::Bye {
-        reason: ByeReason::Shutdown,
-        reconnect_after_ms: 250,
-        urls,
-    };
-    let resumed = |window| Resumed {
-        sent: 3,
-        more: false,
-        window,
-    };
-    let message = |extra: Value| {
-        let mut fields = json!({"in": "@alice", "id": ID, "from": "@alice", "body": "hi"});
-        fields
-            .as_object_mut()
-            .unwrap()
-            .extend(extra.as_object().unwrap().clone());
-        json!({"message": fields})
+    let receipt = Push::Receipt {
+        within: address("@alice"),
+        user: user("@bob"),
+        read: id(ID),
     };
     for (push, expected) in [
-        (event(false, None), message(json!({}))),
-        (
-            event(true, Some(id(NEXT))),
-            message(json!({"late": true, "reply_to": NEXT})),
-        ),
         (
             signal(None),
             json!({"signal": {"in": "@alice", "from": "@alice", "kind": "a\"b"}}),
@@ -615,41 +613,60 @@ fn pushes_have_the_fields_of_the_protocol_and_no_others() {
             json!({"signal": {"in": "@alice", "from": "@alice", "kind": "a\"b", "body": null}}),
         ),
         (
-            Push::Receipt {
-                within: address("@alice"),
-                user: user("@bob"),
-                read: id(ID),
-            },
+            receipt,
             json!({"receipt": {"in": "@alice", "user": "@bob", "read": ID}}),
         ),
         (
             Push::Presence(presence(false, Some(1))),
             json!({"presence": {"user": "@carol", "online": false, "certain": true, "last_seen": 1}}),
         ),
-        (
-            Push::Resumed {
-                conversations: [
-                    (address("@a"), resumed(None)),
-                    (address("#r"), resumed(Some((12, 0xab)))),
-                ]
-                .into(),
-                complete: true,
-            },
-            json!({"resumed": {"in": {
-                "@a": {"sent": 3, "more": false},
-                "#r": {"sent": 3, "more": false, "count": 12, "digest": "00000000000000ab"},
-            }, "complete": true}}),
-        ),
-        (
-            bye(vec![]),
-            json!({"bye": {"reason": "shutdown", "reconnect_after_ms": 250}}),
-        ),
-        (
-            bye(vec!["ws://a/ws".to_owned()]),
-            json!({"bye": {"reason": "shutdown", "reconnect_after_ms": 250, "try": ["ws://a/ws"]}}),
-        ),
     ] {
         assert_eq!(value(&push_text(&push)), expected);
+    }
+}
+
+#[test]
+fn resumed_gives_a_window_only_where_it_differed() {
+    let resumed = |window| Resumed {
+        sent: 3,
+        more: false,
+        window,
+    };
+    let push = Push::Resumed {
+        conversations: [
+            (address("@a"), resumed(None)),
+            (address("#r"), resumed(Some((12, 0xab)))),
+        ]
+        .into(),
+        complete: true,
+    };
+    assert_eq!(
+        value(&push_text(&push)),
+        json!({"resumed": {"in": {
+            "@a": {"sent": 3, "more": false},
+            "#r": {"sent": 3, "more": false, "count": 12, "digest": "00000000000000ab"},
+        }, "complete": true}})
+    );
+}
+
+#[test]
+fn bye_says_where_else_to_go_only_where_there_is_one() {
+    for (reason, name) in [
+        (ByeReason::Shutdown, "shutdown"),
+        (ByeReason::Drain, "drain"),
+        (ByeReason::Replaced, "replaced"),
+    ] {
+        let bye = |urls| Push::Bye {
+            reason,
+            reconnect_after_ms: 250,
+            urls,
+        };
+        let fields = json!({"reason": name, "reconnect_after_ms": 250});
+        assert_eq!(value(&push_text(&bye(vec![]))), json!({"bye": fields}));
+        let mut fields = fields;
+        fields["try"] = json!(["ws://a/ws"]);
+        let urls = vec!["ws://a/ws".to_owned()];
+        assert_eq!(value(&push_text(&bye(urls))), json!({"bye": fields}));
     }
 }
 

@@ -344,6 +344,11 @@ impl Outbox {
         }
     }
 
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether more waits unasked than may.
     pub(crate) fn is_over(&self) -> bool {
         self.live > LIVE_MAX

@@ -60,6 +60,7 @@ fn hurried(ping: u64, hello: u64) -> Config {
     let deadlines = Deadlines {
         ping: Duration::from_millis(ping),
         hello: Duration::from_millis(hello),
+        ..deadlines()
     };
     Config {
         deadlines,
@@ -134,7 +135,11 @@ async fn narrow(rig: &Rig, user: &str) -> (Client, SessionId) {
 
 #[tokio::test]
 async fn a_slow_reader_is_closed_with_4008_and_nobody_else_is() {
-    let mut rig = Rig::start().await;
+    let patient = Config {
+        deadlines: Deadlines::default(),
+        ..config()
+    };
+    let mut rig = Rig::with(patient).await;
     let mut reader = Client::open(&rig).await;
     let reads = reader.greet("@bob").await;
     let (mut slow, session) = narrow(&rig, "@alice").await;
@@ -172,6 +177,7 @@ async fn a_slow_reader_is_closed_with_4008_and_nobody_else_is() {
     assert!(received < sent, "what waited was dropped");
     reader.say(r#"{"id":1,"ping":{}}"#).await;
     assert_eq!(reader.line().await["id"], 1);
+    drop((slow, reader));
     rig.stop().await;
 }
 
@@ -215,15 +221,15 @@ async fn histories_wait_for_room_and_never_close_a_slow_reader() {
 async fn a_client_that_reads_nothing_is_not_read_either() {
     let mut rig = Rig::start().await;
     let (mut slow, _) = narrow(&rig, "@bob").await;
+    const LINES: usize = 10_000;
+    const FRAMES: usize = 8;
     // Junk is answered by the front alone, each line with more than it took to send.
-    let junk = "x\n".repeat(30_000);
+    let junk = "x\n".repeat(LINES);
     let mut sending = tokio::spawn(async move {
-        let mut frames = 0;
-        for _ in 0..8 {
+        for _ in 0..FRAMES {
             slow.say(&junk).await;
-            frames += 1;
         }
-        for _ in 0..frames * 30_000 {
+        for _ in 0..FRAMES * LINES {
             assert_eq!(slow.line().await["error"]["code"], "bad_request");
         }
         slow

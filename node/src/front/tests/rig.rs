@@ -30,6 +30,14 @@ pub(super) async fn within<F: Future>(future: F) -> F::Output {
         .expect("what a test waits for comes within 20 s")
 }
 
+/// The defaults, but that clients which a test forgets are not waited for.
+pub(super) fn deadlines() -> Deadlines {
+    Deadlines {
+        close: Duration::from_millis(200),
+        ..Deadlines::default()
+    }
+}
+
 pub(super) fn config() -> Config {
     Config {
         about: About {
@@ -37,7 +45,7 @@ pub(super) fn config() -> Config {
             limits: Limits::default(),
         },
         allowed: Allowed::default(),
-        deadlines: Deadlines::default(),
+        deadlines: deadlines(),
         max_sessions: None,
     }
 }
