@@ -6,6 +6,7 @@
 //! is sent and has not too many commands unanswered. It has no timer: the sweeper minds deadlines.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -112,8 +113,8 @@ impl Connection {
         self.conn.register(cx.waker());
         loop {
             let room = match self.poll_outbox(cx) {
-                Ok(room) => room,
-                Err(step) => return Poll::Ready(step),
+                ControlFlow::Continue(room) => room,
+                ControlFlow::Break(step) => return Poll::Ready(step),
             };
             if !room {
                 return Poll::Pending;
@@ -134,7 +135,7 @@ impl Connection {
 
     /// Writes what the socket did not take before, where it does now. Says whether there is room for
     /// the answers to further commands.
-    fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Result<bool, Step> {
+    fn poll_outbox(&mut self, cx: &mut Context<'_>) -> ControlFlow<Step, bool> {
         let mut outbox = self.conn.outbox();
         while outbox.is_blocked() && self.conn.socket().poll_write_ready(cx).is_ready() {
             let before = outbox.bytes();
@@ -148,12 +149,12 @@ impl Connection {
             }
         }
         match outbox.ending() {
-            Some(Ending::Code(code)) => return Err(Step::End(End::Node(code))),
+            Some(Ending::Code(code)) => return ControlFlow::Break(Step::End(End::Node(code))),
             Some(Ending::TooSlow) => {
                 self.shared.counters.add(Count::ClosedTooSlow);
-                return Err(Step::End(End::Node(TOO_SLOW)));
+                return ControlFlow::Break(Step::End(End::Node(TOO_SLOW)));
             }
-            Some(Ending::Dead) => return Err(Step::End(End::Dead)),
+            Some(Ending::Dead) => return ControlFlow::Break(Step::End(End::Dead)),
             None => {}
         }
         let room = outbox.has_room();
@@ -162,9 +163,11 @@ impl Connection {
         drop(outbox);
         if drained {
             let session = self.conn.id;
-            self.hand(Input::Drained { session }).map_err(Step::Hand)?;
+            if let Some(waits) = self.hand(Input::Drained { session }) {
+                return ControlFlow::Break(Step::Hand(waits));
+            }
         }
-        Ok(room)
+        ControlFlow::Continue(room)
     }
 
     /// Reads the lines of the frame that is there, as far as may be now.
@@ -204,9 +207,7 @@ impl Connection {
             }
             let parsed = parse(line, &self.shared.about.limits);
             let step = match self.admit(parsed) {
-                Verdict::Hand(request, command) => {
-                    self.command(request, command).err().map(Step::Hand)
-                }
+                Verdict::Hand(request, command) => self.command(request, command).map(Step::Hand),
                 Verdict::Refuse(request, refusal, end) => {
                     self.shared.counters.add(Count::RefusedLines);
                     answer(refused, request, &refusal);
@@ -247,7 +248,7 @@ impl Connection {
         }
     }
 
-    fn command(&mut self, request: Option<u64>, command: Command) -> Result<(), Input> {
+    fn command(&mut self, request: Option<u64>, command: Command) -> Option<Input> {
         if let Command::Hello(hello) = &command {
             self.conn.greet(hello.user.clone());
         }
@@ -261,11 +262,11 @@ impl Connection {
     }
 
     /// Gives the machine an input; gives it back where that has to wait.
-    fn hand(&self, input: Input) -> Result<(), Input> {
+    fn hand(&self, input: Input) -> Option<Input> {
         match self.shared.to_mesh.try_send(input) {
-            Ok(()) => Ok(()),
+            Ok(()) => None,
             // Where the machine is gone the connection ends when it tries to wait for it.
-            Err(TrySendError::Full(input) | TrySendError::Closed(input)) => Err(input),
+            Err(TrySendError::Full(input) | TrySendError::Closed(input)) => Some(input),
         }
     }
 

@@ -14,7 +14,7 @@ use super::rig::*;
 
 #[tokio::test]
 async fn a_session_says_hello_and_is_answered() {
-    let mut rig = Rig::start().await;
+    let mut rig = Rig::start();
     let mut client = Client::open(&rig).await;
     client
         .say(r#"{"id":1,"hello":{"user":"@alice","device":"phone"}}"#)
@@ -40,7 +40,7 @@ async fn a_session_says_hello_and_is_answered() {
 
 #[tokio::test]
 async fn commands_may_be_pipelined_behind_hello_in_one_frame() {
-    let rig = Rig::start().await;
+    let rig = Rig::start();
     let mut client = Client::open(&rig).await;
     client
         .say("{\"hello\":{\"user\":\"@alice\"}}\n\n{\"id\":1,\"ping\":{}}\r\n{\"id\":2,\"ping\":{}}\n")
@@ -52,7 +52,7 @@ async fn commands_may_be_pipelined_behind_hello_in_one_frame() {
 
 #[tokio::test]
 async fn the_first_frame_may_come_with_the_last_bytes_of_the_handshake() {
-    let rig = Rig::start().await;
+    let rig = Rig::start();
     let mut stream = within(TcpStream::connect(rig.address)).await.unwrap();
     let line = br#"{"id":1,"hello":{"user":"@alice"}}"#;
     let mut bytes = upgrade(&rig.address.to_string(), "").into_bytes();
@@ -81,7 +81,7 @@ pub(super) fn upgrade(host: &str, headers: &str) -> String {
 
 #[tokio::test]
 async fn a_line_that_cannot_be_read_gets_an_error_and_the_session_goes_on() {
-    let rig = Rig::start().await;
+    let rig = Rig::start();
     let mut client = Client::hello(&rig, "@alice").await;
     client
         .say("not json\n{\"id\":1,\"sned\":{}}\n{\"id\":\"x\",\"ping\":{}}\n{\"id\":2}")
@@ -114,7 +114,7 @@ async fn a_line_that_cannot_be_read_gets_an_error_and_the_session_goes_on() {
 
 #[tokio::test]
 async fn a_command_without_an_id_gets_no_reply_and_its_refusal_one_without_id() {
-    let mut rig = Rig::start().await;
+    let mut rig = Rig::start();
     let mut client = Client::hello(&rig, "@alice").await;
     client.say("{\"ping\":{}}\n{\"history\":{\"of\":\"@bob\"}}\n{\"send\":{\"to\":\"bob\",\"body\":1}}").await;
     let error = client.line().await;
@@ -136,7 +136,7 @@ async fn a_command_before_hello_is_unauthenticated_and_closes_with_4001() {
         r#"{"id":5,"sned":{}}"#,
         r#"{"id":5,"send":{}}"#,
     ] {
-        let mut rig = Rig::start().await;
+        let mut rig = Rig::start();
         let mut client = Client::open(&rig).await;
         client
             .say(&format!("{line}\n{{\"hello\":{{\"user\":\"@alice\"}}}}"))
@@ -158,7 +158,7 @@ async fn a_command_before_hello_is_unauthenticated_and_closes_with_4001() {
 
 #[tokio::test]
 async fn junk_before_hello_gets_an_error_and_hello_may_follow() {
-    let rig = Rig::start().await;
+    let rig = Rig::start();
     let mut client = Client::open(&rig).await;
     client.say("junk\n{\"id\":4}").await;
     assert_eq!(client.line().await["error"]["code"], "bad_request");
@@ -174,7 +174,7 @@ async fn a_hello_that_fails_gets_its_error_and_closes() {
         (r#"[]"#, "bad_request", 4001),
         (r#"{"token":"t"}"#, "unauthenticated", 4003),
     ] {
-        let mut rig = Rig::start().await;
+        let mut rig = Rig::start();
         let mut client = Client::open(&rig).await;
         client.say(&format!(r#"{{"id":1,"hello":{fields}}}"#)).await;
         assert_eq!(client.line().await["error"]["code"], error);
@@ -186,7 +186,7 @@ async fn a_hello_that_fails_gets_its_error_and_closes() {
 
 #[tokio::test]
 async fn a_second_hello_is_a_bad_request_and_the_session_goes_on() {
-    let rig = Rig::start().await;
+    let rig = Rig::start();
     let mut client = Client::hello(&rig, "@alice").await;
     for hello in [r#"{"user":"@eve"}"#, r#"{"token":"t"}"#, "7"] {
         client.say(&format!(r#"{{"id":3,"hello":{hello}}}"#)).await;
@@ -199,7 +199,7 @@ async fn a_second_hello_is_a_bad_request_and_the_session_goes_on() {
 
 #[tokio::test]
 async fn what_the_machine_says_in_one_batch_comes_in_one_frame() {
-    let rig = Rig::start().await;
+    let rig = Rig::start();
     let mut client = Client::open(&rig).await;
     let session = client.greet("@bob").await;
     rig.deliver(vec![signal(&[session], "a", 1), signal(&[session], "b", 1)])
@@ -215,7 +215,7 @@ async fn what_the_machine_says_in_one_batch_comes_in_one_frame() {
 
 #[tokio::test]
 async fn a_push_reaches_all_its_audience_in_order_with_what_is_theirs_alone() {
-    let rig = Rig::start().await;
+    let rig = Rig::start();
     let mut clients = Vec::new();
     let mut audience = Vec::new();
     for i in 0..6 {
@@ -243,7 +243,7 @@ async fn a_push_reaches_all_its_audience_in_order_with_what_is_theirs_alone() {
 
 #[tokio::test]
 async fn history_names_conversations_from_the_readers_side_and_drains() {
-    let mut rig = Rig::start().await;
+    let mut rig = Rig::start();
     let mut client = Client::open(&rig).await;
     let session = client.greet("@bob").await;
     client
@@ -273,7 +273,7 @@ async fn the_machine_closes_with_its_code_after_what_it_said() {
         (CloseCode::Replaced, 4009),
         (CloseCode::Draining, 4010),
     ] {
-        let mut rig = Rig::start().await;
+        let mut rig = Rig::start();
         let mut client = Client::open(&rig).await;
         let session = client.greet("@bob").await;
         let late = Output::Reply {
@@ -297,7 +297,7 @@ async fn the_machine_closes_with_its_code_after_what_it_said() {
 
 #[tokio::test]
 async fn a_client_that_closes_with_1000_is_gone_and_any_other_is_lost() {
-    let mut rig = Rig::start().await;
+    let mut rig = Rig::start();
     for (code, closing) in [(Code::Normal, Closing::Gone), (Code::Away, Closing::Lost)] {
         let mut client = Client::open(&rig).await;
         let session = client.greet("@bob").await;
@@ -324,7 +324,7 @@ async fn a_client_that_closes_with_1000_is_gone_and_any_other_is_lost() {
 
 #[tokio::test]
 async fn a_session_is_told_closed_exactly_once() {
-    let mut rig = Rig::start().await;
+    let mut rig = Rig::start();
     let mut client = Client::open(&rig).await;
     let session = client.greet("@bob").await;
     rig.deliver(vec![
@@ -344,7 +344,7 @@ async fn a_session_is_told_closed_exactly_once() {
 
 #[tokio::test]
 async fn stopping_closes_what_is_left_with_4010() {
-    let rig = Rig::start().await;
+    let rig = Rig::start();
     let mut client = Client::hello(&rig, "@bob").await;
     let stop = tokio::spawn(rig.stop());
     assert_eq!(client.closed().await, 4010);
@@ -354,7 +354,7 @@ async fn stopping_closes_what_is_left_with_4010() {
 
 #[tokio::test]
 async fn bye_is_told_before_the_close() {
-    let rig = Rig::start().await;
+    let rig = Rig::start();
     let mut client = Client::open(&rig).await;
     let session = client.greet("@bob").await;
     let bye = Output::Push {
@@ -375,7 +375,7 @@ async fn bye_is_told_before_the_close() {
 
 #[tokio::test]
 async fn a_signal_goes_from_one_client_to_another() {
-    let rig = Rig::start().await;
+    let rig = Rig::start();
     let mut alice = Client::hello(&rig, "@alice").await;
     let mut bob = Client::hello(&rig, "@bob").await;
     alice

@@ -17,7 +17,7 @@ use crate::session::conn::{Conn, UNANSWERED_MAX};
 
 #[tokio::test]
 async fn a_frame_as_large_as_the_limit_is_read_and_a_larger_one_closes_with_1009() {
-    let rig = Rig::start().await;
+    let rig = Rig::start();
     let mut client = Client::hello(&rig, "@alice").await;
     let mut frame = r#"{"id":1,"ping":{}}"#.to_owned();
     frame.extend(std::iter::repeat_n(' ', 65_536 - frame.len()));
@@ -32,7 +32,7 @@ async fn a_frame_as_large_as_the_limit_is_read_and_a_larger_one_closes_with_1009
 
 #[tokio::test]
 async fn a_binary_frame_closes_with_1003() {
-    let mut rig = Rig::start().await;
+    let mut rig = Rig::start();
     let mut client = Client::open(&rig).await;
     let session = client.greet("@alice").await;
     client.send(Message::binary(b"{}".to_vec())).await;
@@ -44,7 +44,7 @@ async fn a_binary_frame_closes_with_1003() {
 
 #[tokio::test]
 async fn a_broken_frame_closes_with_1002() {
-    let mut rig = Rig::start().await;
+    let mut rig = Rig::start();
     let mut client = Client::open(&rig).await;
     let session = client.greet("@alice").await;
     // An unmasked frame, which no client may send.
@@ -70,7 +70,7 @@ fn hurried(ping: u64, hello: u64) -> Config {
 
 #[tokio::test]
 async fn a_connection_without_hello_closes_with_4001() {
-    let rig = Rig::with(hurried(25_000, 200)).await;
+    let rig = Rig::with(hurried(25_000, 200));
     let mut client = Client::open(&rig).await;
     let mut greeted = Client::hello(&rig, "@alice").await;
     assert_eq!(client.closed().await, 4001);
@@ -82,7 +82,7 @@ async fn a_connection_without_hello_closes_with_4001() {
 
 #[tokio::test]
 async fn a_silent_client_is_pinged_and_dropped_and_one_that_answers_is_not() {
-    let mut rig = Rig::with(hurried(200, 10_000)).await;
+    let mut rig = Rig::with(hurried(200, 10_000));
     let mut answering = Client::hello(&rig, "@alice").await;
     let answers = tokio::spawn(async move {
         let pings = |message: &Message| matches!(message, Message::Ping(_));
@@ -114,7 +114,7 @@ async fn a_silent_client_is_pinged_and_dropped_and_one_that_answers_is_not() {
 
 #[tokio::test]
 async fn a_ping_of_the_client_is_answered() {
-    let rig = Rig::start().await;
+    let rig = Rig::start();
     let mut client = Client::hello(&rig, "@alice").await;
     client.send(Message::Ping(b"hi".to_vec().into())).await;
     use futures_util::StreamExt as _;
@@ -139,7 +139,7 @@ async fn a_slow_reader_is_closed_with_4008_and_nobody_else_is() {
         deadlines: Deadlines::default(),
         ..config()
     };
-    let mut rig = Rig::with(patient).await;
+    let mut rig = Rig::with(patient);
     let mut reader = Client::open(&rig).await;
     let reads = reader.greet("@bob").await;
     let (mut slow, session) = narrow(&rig, "@alice").await;
@@ -183,7 +183,7 @@ async fn a_slow_reader_is_closed_with_4008_and_nobody_else_is() {
 
 #[tokio::test]
 async fn a_burst_that_the_socket_takes_closes_nobody() {
-    let rig = Rig::start().await;
+    let rig = Rig::start();
     let mut client = Client::open(&rig).await;
     let session = client.greet("@alice").await;
     rig.deliver((0..100).map(|_| signal(&[session], "x", 4096)).collect())
@@ -196,7 +196,7 @@ async fn a_burst_that_the_socket_takes_closes_nobody() {
 
 #[tokio::test]
 async fn histories_wait_for_room_and_never_close_a_slow_reader() {
-    let mut rig = Rig::start().await;
+    let mut rig = Rig::start();
     let (mut slow, session) = narrow(&rig, "@bob").await;
     for id in 0..40 {
         slow.say(&format!(
@@ -219,7 +219,7 @@ async fn histories_wait_for_room_and_never_close_a_slow_reader() {
 
 #[tokio::test]
 async fn a_client_that_reads_nothing_is_not_read_either() {
-    let mut rig = Rig::start().await;
+    let mut rig = Rig::start();
     let (mut slow, _) = narrow(&rig, "@bob").await;
     const LINES: usize = 10_000;
     const FRAMES: usize = 8;
@@ -257,7 +257,7 @@ async fn a_client_that_reads_nothing_is_not_read_either() {
 
 #[tokio::test]
 async fn no_more_commands_are_handed_on_than_may_be_unanswered() {
-    let mut rig = Rig::start().await;
+    let mut rig = Rig::start();
     let mut greedy = Client::open(&rig).await;
     let session = greedy.greet("@alice").await;
     let mut other = Client::hello(&rig, "@bob").await;
@@ -296,7 +296,7 @@ async fn one_session_too_many_is_closed_with_4029() {
         max_sessions: Some(1),
         ..config()
     };
-    let mut rig = Rig::with(config).await;
+    let mut rig = Rig::with(config);
     let mut first = Client::open(&rig).await;
     let mut second = Client::open(&rig).await;
     assert_eq!(second.closed().await, 4029);
@@ -310,7 +310,7 @@ async fn one_session_too_many_is_closed_with_4029() {
 
 #[tokio::test]
 async fn a_connection_reads_with_a_small_buffer() {
-    let rig = Rig::start().await;
+    let rig = Rig::start();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap())
         .await

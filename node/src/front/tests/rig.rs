@@ -72,15 +72,15 @@ enum Order {
 }
 
 impl Rig {
-    pub(super) async fn start() -> Self {
-        Self::with(config()).await
+    pub(super) fn start() -> Self {
+        Self::with(config())
     }
 
-    pub(super) async fn with(config: Config) -> Self {
-        Self::listening(config, "127.0.0.1:0", None).await
+    pub(super) fn with(config: Config) -> Self {
+        Self::listening(config, "127.0.0.1:0", None)
     }
 
-    pub(super) async fn listening(config: Config, clients: &str, admin: Option<&str>) -> Self {
+    pub(super) fn listening(config: Config, clients: &str, admin: Option<&str>) -> Self {
         let open = |address: &str| bind(address.parse().unwrap()).unwrap();
         let listeners = Listeners {
             clients: open(clients),
@@ -132,10 +132,8 @@ impl Rig {
 
     async fn order(&self, order: impl FnOnce(oneshot::Sender<()>) -> Order) {
         let (done, is_done) = oneshot::channel();
-        within(self.orders.send(order(done)))
-            .await
-            .ok()
-            .expect("the machine runs");
+        let sent = within(self.orders.send(order(done))).await;
+        assert!(sent.is_ok(), "the machine runs");
         within(is_done).await.expect("the machine runs");
     }
 

@@ -6,7 +6,7 @@ use super::rig::*;
 
 #[tokio::test]
 async fn a_plain_request_to_ws_is_told_to_upgrade() {
-    let rig = Rig::start().await;
+    let rig = Rig::start();
     let (status, answer) = get(rig.address, "/ws", "").await;
     assert_eq!(status, 426);
     assert!(answer.contains("WebSocket"), "{answer}");
@@ -52,7 +52,7 @@ async fn accepted(rig: &Rig, headers: &str) -> String {
 
 #[tokio::test]
 async fn the_subprotocol_is_echoed_where_offered_and_others_alone_are_refused() {
-    let rig = Rig::start().await;
+    let rig = Rig::start();
     let ours = "sec-websocket-protocol: chinwag.v1\r\n";
     assert!(
         accepted(&rig, "Sec-WebSocket-Protocol: chinwag.v1\r\n")
@@ -80,8 +80,7 @@ async fn a_foreign_origin_is_refused_unless_allowed() {
     let rig = Rig::with(Config {
         allowed,
         ..config()
-    })
-    .await;
+    });
     let host = rig.address.to_string();
     assert_eq!(
         refused(&rig, &host, "Origin: http://evil.example\r\n").await,
@@ -96,7 +95,7 @@ async fn a_foreign_origin_is_refused_unless_allowed() {
 
 #[tokio::test]
 async fn a_loopback_listener_refuses_hosts_that_are_names() {
-    let rig = Rig::start().await;
+    let rig = Rig::start();
     for path in ["/", "/healthz", "/metrics", "/nothing"] {
         assert_eq!(
             get(rig.address, path, "Host: evil.example\r\n").await.0,
@@ -116,7 +115,7 @@ async fn a_loopback_listener_refuses_hosts_that_are_names() {
     );
     assert_eq!(rig.counter("front_refused_host_total"), 5);
     rig.stop().await;
-    let open = Rig::listening(config(), "0.0.0.0:0", None).await;
+    let open = Rig::listening(config(), "0.0.0.0:0", None);
     assert_eq!(
         get(open.address, "/healthz", "Host: chat.example\r\n")
             .await
@@ -128,7 +127,7 @@ async fn a_loopback_listener_refuses_hosts_that_are_names() {
 
 #[tokio::test]
 async fn each_path_answers() {
-    let rig = Rig::start().await;
+    let rig = Rig::start();
     for (path, status, part) in [
         ("/", 200, "text/html"),
         ("/mesh", 200, "text/html"),
@@ -169,7 +168,7 @@ async fn each_path_answers() {
 
 #[tokio::test]
 async fn a_page_loads_nothing_from_elsewhere() {
-    let rig = Rig::start().await;
+    let rig = Rig::start();
     let (_, page) = get(rig.address, "/", "").await;
     let policy = page
         .lines()
@@ -187,7 +186,7 @@ const ADMIN: [&str; 4] = ["/metrics", "/mesh", "/api/mesh", "/api/route/@bob"];
 
 #[tokio::test]
 async fn with_an_admin_listener_the_operators_pages_answer_there_only() {
-    let rig = Rig::listening(config(), "127.0.0.1:0", Some("127.0.0.1:0")).await;
+    let rig = Rig::listening(config(), "127.0.0.1:0", Some("127.0.0.1:0"));
     let admin = rig.admin.unwrap();
     for path in ADMIN {
         assert_eq!(get(rig.address, path, "").await.0, 403, "{path}");
@@ -210,7 +209,7 @@ async fn with_an_admin_listener_the_operators_pages_answer_there_only() {
 
 #[tokio::test]
 async fn off_loopback_without_an_admin_listener_the_operators_pages_answer_nowhere() {
-    let rig = Rig::listening(config(), "0.0.0.0:0", None).await;
+    let rig = Rig::listening(config(), "0.0.0.0:0", None);
     for path in ADMIN {
         assert_eq!(get(rig.address, path, "").await.0, 403, "{path}");
     }
@@ -221,7 +220,7 @@ async fn off_loopback_without_an_admin_listener_the_operators_pages_answer_nowhe
 
 #[tokio::test]
 async fn a_stopping_node_takes_no_new_sessions_and_keeps_the_others() {
-    let rig = Rig::start().await;
+    let rig = Rig::start();
     let mut client = Client::hello(&rig, "@alice").await;
     rig.front.stop_accepting();
     assert_eq!(refused(&rig, &rig.address.to_string(), "").await, 503);
@@ -235,7 +234,7 @@ async fn a_stopping_node_takes_no_new_sessions_and_keeps_the_others() {
 
 #[tokio::test]
 async fn junk_instead_of_http_is_refused_and_counted() {
-    let rig = Rig::start().await;
+    let rig = Rig::start();
     let (status, _) = http(rig.address, "\u{1}\u{2} junk\r\n\r\n").await;
     assert_eq!(status, 400);
     assert_eq!(rig.counter("front_bad_http_total"), 1);
