@@ -59,6 +59,11 @@ const ASSETS: &[Asset] = &[
         text: include_str!("../../web/icon.svg"),
     },
     Asset {
+        name: "mesh.css",
+        kind: CSS,
+        text: include_str!("../../web/mesh.css"),
+    },
+    Asset {
         name: "mesh.js",
         kind: SCRIPT,
         text: include_str!("../../web/mesh.js"),

@@ -123,6 +123,35 @@ async fn a_ping_of_the_client_is_answered() {
     rig.stop().await;
 }
 
+#[tokio::test]
+async fn a_connection_that_sends_no_request_in_time_is_hung_up_on() {
+    let head = Duration::from_millis(200);
+    let deadlines = Deadlines {
+        head,
+        ..deadlines()
+    };
+    let rig = Rig::with(Config {
+        deadlines,
+        ..config()
+    });
+    let slow = [
+        "",
+        "GET /healthz HTTP/1.1\r\nHost: lo",
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ];
+    for request in slow {
+        // Ends only because the node hangs up.
+        let mut stream = within(TcpStream::connect(rig.address)).await.unwrap();
+        within(stream.write_all(request.as_bytes())).await.unwrap();
+        let mut answer = Vec::new();
+        within(stream.read_to_end(&mut answer)).await.unwrap();
+    }
+    let mut client = Client::hello(&rig, "@alice").await;
+    client.say(r#"{"id":1,"ping":{}}"#).await;
+    assert_eq!(client.line().await["id"], 1);
+    rig.stop().await;
+}
+
 /// A client whose system takes little unread.
 async fn narrow(rig: &Rig, user: &str) -> (Client, SessionId) {
     let socket = TcpSocket::new_v4().unwrap();
