@@ -390,3 +390,50 @@ async fn a_signal_goes_from_one_client_to_another() {
     assert_eq!("@alice".parse::<Address>().unwrap().as_str(), "@alice");
     rig.stop().await;
 }
+
+/// Many clients on several threads at once: no answer and no push is lost to a missed wake-up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn everything_arrives_when_many_clients_talk_at_once() {
+    const CLIENTS: usize = 16;
+    const SIGNALS: usize = 600;
+    let rig = Rig::start();
+    let mut clients = Vec::new();
+    for i in 0..CLIENTS {
+        clients.push(Client::hello(&rig, &format!("@u{i}")).await);
+    }
+    let talk = |i: usize, mut client: Client| async move {
+        let to = (i + 1) % CLIENTS;
+        let line =
+            |id| format!(r#"{{"id":{id},"signal":{{"to":"@u{to}","kind":"k","body":{id}}}}}"#);
+        for part in (0..SIGNALS).collect::<Vec<_>>().chunks(150) {
+            let frame: Vec<_> = part.iter().map(line).collect();
+            client.say(&frame.join("\n")).await;
+        }
+        let (mut answered, mut signalled) = (0, 0);
+        while answered < SIGNALS || signalled < SIGNALS {
+            let line = client.line().await;
+            if line["id"].is_null() {
+                assert_eq!(
+                    line["signal"]["body"], signalled,
+                    "one session's signals keep their order"
+                );
+                signalled += 1;
+            } else {
+                assert_eq!(line["id"], answered);
+                answered += 1;
+            }
+        }
+        client
+    };
+    let talking: Vec<_> = clients
+        .into_iter()
+        .enumerate()
+        .map(|(i, client)| tokio::spawn(talk(i, client)))
+        .collect();
+    let mut clients = Vec::new();
+    for task in talking {
+        clients.push(within(task).await.unwrap());
+    }
+    drop(clients);
+    rig.stop().await;
+}
