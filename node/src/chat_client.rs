@@ -23,6 +23,8 @@ mod held;
 mod lines;
 mod link;
 pub mod terminal;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

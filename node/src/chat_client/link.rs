@@ -6,6 +6,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, WebSocketConfig};
@@ -120,6 +121,9 @@ impl Link {
 }
 
 fn describe(error: &tungstenite::Error) -> String {
+    if let tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) = error {
+        return "the connection broke".to_owned();
+    }
     if let tungstenite::Error::Http(response) = error {
         let body = response.body().as_deref().unwrap_or_default();
         let body = String::from_utf8_lossy(body);

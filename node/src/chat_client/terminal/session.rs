@@ -12,11 +12,12 @@ use super::input::Console;
 use super::text::{self, Ink};
 use super::{Mode, Options, parse_address};
 use crate::chat_client::{
-    Begin, Client, CommandError, Draft, Event, Events, Message, Presence, Reconnect, Sending, Sent,
-    Welcome,
+    Begin, Client, CommandError, Draft, Event, Events, Listed, Message, Presence, Reconnect,
+    Sending, Sent, Welcome,
 };
 
 const HELP: &str = "\
+What can be typed:
   /to NAME      write to somebody else from now on
   /list         your conversations, with unread messages
   /history [N]  earlier messages of this conversation, 20 or N at a time
@@ -166,10 +167,7 @@ impl Chat {
             self.greeted = true;
             return;
         }
-        let (mesh, node) = (
-            text::printable(&welcome.mesh),
-            text::printable(&welcome.node),
-        );
+        let (mesh, node) = (text::printable(&welcome.mesh), text::short(&welcome.node));
         let me = self.me.clone();
         let back = if self.greeted { "again " } else { "" };
         self.say(&format!(
@@ -336,7 +334,8 @@ impl Chat {
             let line = text::listed(item, &self.me, self.ink, now);
             self.console.remark(line);
         }
-        let users = conversations.iter().filter(|item| item.of.starts_with('@'));
+        let others = |item: &&Listed| item.of.starts_with('@') && item.of != self.me;
+        let users = conversations.iter().filter(others);
         self.known.extend(users.map(|item| item.of.clone()));
         let latest = conversations.into_iter().next().map(|item| item.of);
         self.to = self

@@ -86,6 +86,14 @@ pub(super) fn printable(text: &str) -> String {
     text.chars().map(replace).collect()
 }
 
+/// The end of a node's id, by which people tell nodes apart: as logs have it.
+pub(super) fn short(node: &str) -> String {
+    let node = printable(node);
+    let skipped = node.chars().count().saturating_sub(6);
+    let end: String = node.chars().skip(skipped).collect();
+    format!("…{end}")
+}
+
 /// How long ago, in one unit.
 fn age(now_unix_ms: u64, then_unix_ms: u64) -> String {
     let seconds = now_unix_ms.saturating_sub(then_unix_ms) / 1000;
@@ -188,10 +196,7 @@ mod tests {
     fn a_message_is_a_line_that_says_by_whom() {
         let bob = |body: Value| line("@bob", "@bob", body, Mode::Piped);
         assert_eq!(bob(json!("hi\nthere")), "@bob: hi\\nthere");
-        assert_eq!(
-            bob(json!({"a": [1.50]})),
-            r#"@bob: {"a":[1.50]}"#.replace("1.50", "1.5")
-        );
+        assert_eq!(bob(json!({"a": [1, null]})), r#"@bob: {"a":[1,null]}"#);
         assert_eq!(bob(json!({"text": "hi", "n": 1})), "@bob: hi");
         assert_eq!(
             line("@me", "@bob", json!("x"), Mode::Piped),
