@@ -20,8 +20,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use libp2p_identity::Keypair;
-use mesh::id::{Epoch, NodeId};
+use mesh::id::Epoch;
+use mesh::net::Identity;
 use mesh::proto::KeptMember;
 use rustix::fs::{FlockOperation, flock};
 
@@ -105,7 +105,7 @@ impl DataDir {
     }
 
     /// The node's key, made at the first start.
-    pub fn identity(&self) -> Result<Keypair, DataDirError> {
+    pub fn identity(&self) -> Result<Identity, DataDirError> {
         let path = self.path.join("identity");
         let secret = match fs::read(&path) {
             Ok(secret) => secret,
@@ -116,7 +116,7 @@ impl DataDir {
         let found = secret.len();
         let damaged = || DataDirError::Identity { path, found };
         let secret: [u8; 32] = secret.try_into().map_err(|_| damaged())?;
-        Ok(Keypair::ed25519_from_bytes(secret).expect("any 32 bytes are an Ed25519 secret"))
+        Ok(Identity::from_secret(secret))
     }
 
     fn new_identity(&self) -> Result<Vec<u8>, DataDirError> {
@@ -225,12 +225,6 @@ impl DataDir {
         })();
         written.map_err(disk("cannot write", &path))
     }
-}
-
-/// The node that a key belongs to.
-pub fn node_id(identity: &Keypair) -> NodeId {
-    let peer = identity.public().to_peer_id().to_bytes();
-    NodeId::from_peer_id_bytes(&peer).expect("every identity is an Ed25519 key")
 }
 
 fn disk(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataDirError {

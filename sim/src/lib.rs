@@ -1,1 +1,10 @@
-//! Placeholder.
+//! A deterministic world in which many machines of the mesh run in virtual time.
+//!
+//! The machines are [`mesh::proto::Mesh`], the very ones that ship; network, disks, clocks and
+//! clients are models. One seed and one sequence of calls give one history, byte for byte.
+
+pub mod disk;
+pub mod growth;
+pub mod network;
+pub mod queue;
+pub mod world;

@@ -1,2 +1,5 @@
-//! Placeholder.
-fn main() {}
+//! End to end: real processes on loopback, real sockets, a real browser.
+
+mod mesh;
+mod operating;
+mod protocol;

@@ -1,2 +1,6 @@
-//! Placeholder.
-fn main() {}
+//! Tests in memory: the machine on a simulated world, the wire, the stores, the rules of the house.
+
+mod chatting;
+mod convergence;
+mod meeting;
+mod tidy;

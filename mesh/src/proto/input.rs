@@ -83,8 +83,10 @@ pub enum Input {
     },
     /// Whether the store takes events: false while free space is below `--min-free`.
     Room(bool),
-    /// The node was told to stop.
+    /// The node was told to stop: clients are told, and once the last of them is gone, the mesh.
     Stop,
+    /// The time for stopping is over: the mesh is told at once.
+    StopNow,
 }
 
 /// How a client's connection ended.

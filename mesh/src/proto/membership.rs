@@ -1,7 +1,45 @@
 //! Who is alive, and who can be reached by whom.
+//!
+//! Every node is linked to every other. The layer keeps the list of members, dials those that are not
+//! linked, notices which link or node is gone, and says so to the layers above as facts about nodes.
+//!
+//! # How a node is noticed to be gone
+//!
+//! 1. Every frame is a sign of life; a link with nothing to say sends a heartbeat ([`pulse`]).
+//! 2. A link that is silent or closed without a goodbye is looked at from elsewhere: three others are
+//!    asked to reach the node ([`probe`]). If one does, only the link is down, frames go through that
+//!    helper ([`Reach::Through`]), and nobody else hears of it.
+//! 3. If none does, the node is suspected, and all are told ([`suspicion`]). It is down once enough
+//!    observers suspect it, or when it has not refuted the suspicion in time.
+//! 4. Down is a view: whatever the node sends later makes it alive again, in the same epoch.
+//!
+//! # What it does not do
+//!
+//! It decides nothing for others: no verdict travels, only suspicions, records and goodbyes. It never
+//! reads frames of other layers, and it does not send them: the facade asks [`Membership::reach`].
+//!
+//! Wire: [`message`]. Links and which of two is kept: [`link`]. Whom to dial: [`dial`]. The list itself:
+//! [`roster`].
 
+mod dial;
+mod link;
+mod message;
+mod peer;
+mod probe;
+mod pulse;
+mod record;
+mod roster;
+mod stats;
+mod suspicion;
+#[cfg(test)]
+mod tests;
+mod timers;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Epoch, LinkId, NodeId};
@@ -11,38 +49,63 @@ use crate::proto::output::{Contact, DialId, KeptMember, PeerAddress};
 use crate::proto::routes;
 use crate::time::{Instant, Now, Stamp};
 
+pub use message::{Echo, Greeting, MEMBERS_MAX, Message, WHY_MAX};
+pub use record::{ADDRESSES_MAX, Known, Phase, Record, URL_MAX, VERSION_MAX};
+
+use dial::{Dialer, Whom};
+use link::{Link, Stage};
+use peer::Peer;
+use probe::Round;
+use pulse::Lateness;
+use roster::{Marks, News};
+use stats::Stats;
+use timers::{Timer, Timers};
+
+/// How many timers one tick sees to at most; the rest is due at once again. Keeps a tick below 1 ms
+/// when the heartbeats of a whole mesh fall together.
+const TICK_TIMERS_MAX: usize = 256;
+
 /// Tuning of this layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// A silent link sends a heartbeat that often.
+    /// A silent link sends a heartbeat that often. Less notices a death sooner and costs traffic on
+    /// every idle pair of nodes; 250 ms as foca and memberlist have it for local networks.
     pub heartbeat: Duration,
+    /// A member that is suspected for so long without refuting it is down. 3 s: long enough for the
+    /// news to travel there and back over a lossy link, short enough for two nodes that have no
+    /// witness.
+    pub suspicion: Duration,
+    /// The most members, this node included: with more a full mesh of links costs too much. A join
+    /// above it is refused.
+    pub full_mesh_limit: usize,
+    /// How long before a failed dial is tried again; doubled every time.
+    pub dial_backoff: Duration,
+    /// But never longer than this.
+    pub dial_backoff_max: Duration,
+    /// The most dials under way at once: a restarted mesh must not fill its sockets' backlogs.
+    pub dials_max: usize,
+    /// For so long the slots of a member that is down wait for it.
+    pub storing_wait: Duration,
+    /// After being down for so long a member is forgotten.
+    pub forget_after: Duration,
+    /// A node that has reached nobody after so long calls itself ready alone.
+    pub ready_after: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             heartbeat: Duration::from_millis(250),
+            suspicion: Duration::from_secs(3),
+            full_mesh_limit: 256,
+            dial_backoff: Duration::from_millis(250),
+            dial_backoff_max: Duration::from_secs(60),
+            dials_max: 32,
+            storing_wait: Duration::from_secs(10 * 60),
+            forget_after: Duration::from_secs(7 * 24 * 60 * 60),
+            ready_after: Duration::from_secs(10),
         }
     }
-}
-
-/// What a node says of itself to every member.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// Who.
-    pub node: NodeId,
-    /// Which life of it.
-    pub epoch: Epoch,
-    /// Raised to refute a suspicion within that life.
-    pub incarnation: u64,
-    /// Where it listens for peers.
-    pub addresses: Vec<PeerAddress>,
-    /// The client URL that other nodes put into `bye.try`.
-    pub url: Option<String>,
-    /// Its share of slots.
-    pub weight: u32,
-    /// The version of its program.
-    pub version: String,
 }
 
 /// A member's state in one node's view.
@@ -78,7 +141,8 @@ pub struct Life {
     pub state: State,
     /// It has said that it is stopping: no new appends go there, deliveries still do.
     pub stopping: bool,
-    /// Since when it has been down, where it is.
+    /// Since when it has been down, where it is; this node's start for one that was down before it.
+    /// For how long: [`Membership::down_for`].
     pub down_since: Option<Instant>,
 }
 
@@ -95,16 +159,6 @@ pub struct Member {
     pub link: bool,
     /// Round trip of the direct link, where it was measured.
     pub rtt: Option<Duration>,
-}
-
-/// What members say to each other about members.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Message {
-    /// A sign of life of a link that has nothing else to say.
-    Heartbeat {
-        /// The sender's own set of routes.
-        routes: routes::Summary,
-    },
 }
 
 /// What this layer tells the facade.
@@ -137,11 +191,10 @@ pub enum Event {
     },
     /// A member that was down for too long, or has left, is forgotten.
     Forgotten(NodeId),
+    /// Peers know of an earlier life with a higher number: this one's was raised, before anybody
+    /// accepted a frame of it. What carries the epoch follows.
+    Epoch(Epoch),
 }
-
-/// The layer.
-#[derive(Debug)]
-pub struct Membership {}
 
 /// What this node says of itself, and what it knows at its start.
 #[derive(Debug, Clone)]
@@ -156,11 +209,71 @@ pub struct Start {
     pub seed: u64,
 }
 
-#[allow(unused_variables, reason = "signatures only")]
+/// The layer.
+#[derive(Debug)]
+pub struct Membership {
+    config: Config,
+    started: Instant,
+    random: ChaCha8Rng,
+    /// This node itself.
+    record: Record,
+    phase: Phase,
+    /// A peer has accepted this life: its epoch does not rise any more, and a higher one is a clone.
+    settled: bool,
+    /// A clone runs.
+    halted: bool,
+    /// This node suspects so many that it is probably cut off itself.
+    isolated: bool,
+    /// All other members.
+    peers: BTreeMap<NodeId, Peer>,
+    marks: Marks,
+    /// All connections, open or not.
+    links: BTreeMap<LinkId, Link>,
+    rounds: BTreeMap<u64, Round>,
+    next_round: u64,
+    dialer: Dialer,
+    news: News,
+    timers: Timers,
+    lateness: Lateness,
+    /// Silence before this instant proves nothing: this node itself was not running.
+    pardon: Instant,
+    generation: u64,
+    /// Emptied by the facade after every call.
+    events: VecDeque<Event>,
+    stats: Stats,
+}
+
 impl Membership {
     /// A node at its start. Dials its contacts and the kept members at the first tick.
     pub fn new(config: Config, start: Start, now: Now) -> Self {
-        unimplemented!()
+        let mut this = Self {
+            config,
+            started: now.at,
+            random: ChaCha8Rng::seed_from_u64(start.seed),
+            record: start.me.cut(),
+            phase: Phase::Serving,
+            settled: false,
+            halted: false,
+            isolated: false,
+            peers: BTreeMap::new(),
+            marks: Marks::default(),
+            links: BTreeMap::new(),
+            rounds: BTreeMap::new(),
+            next_round: 0,
+            dialer: Dialer::new(start.contacts),
+            news: News::new(),
+            timers: Timers::default(),
+            lateness: Lateness::default(),
+            pardon: now.at,
+            generation: 0,
+            events: VecDeque::new(),
+            stats: Stats::default(),
+        };
+        for contact in 0..this.dialer.contacts() {
+            this.dial_in(now, Whom::Contact(contact), Duration::ZERO);
+        }
+        this.recall(now, start.kept);
+        this
     }
 
     /// A connection is open. Greets the peer; nothing else is taken from it before its greeting.
@@ -173,29 +286,68 @@ impl Membership {
         remote: PeerAddress,
         out: &mut Outbox,
     ) {
-        unimplemented!()
+        self.add_link(now, link, peer, dial, remote, out);
     }
 
     /// A connection is gone.
     pub fn on_link_down(&mut self, now: Now, link: LinkId, out: &mut Outbox) {
-        unimplemented!()
+        self.remove_link(now, link, out);
     }
 
     /// A frame came over a link: the sign of life is noted. Whose link it is, where the peer was
     /// greeted and its frames count; `None` otherwise (only messages of this layer are then handled,
-    /// and of those only the greeting).
+    /// and of those only the greeting and what confirms it).
     pub fn on_frame(&mut self, now: Now, link: LinkId) -> Option<NodeId> {
-        unimplemented!()
+        self.hear(now, link)
     }
 
     /// A relayed frame of this node came: it lives.
     pub fn on_relayed(&mut self, now: Now, from: NodeId) {
-        unimplemented!()
+        let Some(peer) = self.peers.get_mut(&from) else {
+            return;
+        };
+        if peer.state != State::Alive && peer.phase != Phase::Stopped {
+            self.timers.set(Timer::Resumed(from), now.at);
+        }
     }
 
     /// A message of this layer came, over this link.
     pub fn on_message(&mut self, now: Now, link: LinkId, message: Message, out: &mut Outbox) {
-        unimplemented!()
+        let Some(entry) = self.links.get(&link).filter(|_| !self.halted) else {
+            self.stats.messages_ungreeted += 1;
+            return;
+        };
+        let from = entry.peer;
+        let taken = match (&entry.stage, &message) {
+            (Stage::Closing | Stage::Refused, _) => false,
+            (Stage::Open | Stage::Greeted(_), _) => true,
+            (Stage::Greeting, message) => {
+                matches!(message, Message::Greeting(_) | Message::Refused { .. })
+            }
+        };
+        if !taken {
+            self.stats.messages_ungreeted += 1;
+            return;
+        }
+        match message {
+            Message::Greeting(greeting) => self.on_greeting(now, link, greeting, out),
+            Message::Refused { why } => self.on_refused(now, link, &why, out),
+            Message::Heartbeat { .. }
+            | Message::Members(_)
+            | Message::Probe { .. }
+            | Message::Check { .. }
+            | Message::Checked { .. }
+            | Message::Probed { .. }
+            | Message::Suspect { .. }
+            | Message::Stopping { .. }
+            | Message::Stopped { .. } => {
+                // Whoever says more than its greeting has accepted the one from here.
+                self.open(now, link, out);
+                if self.links.get(&link).is_some_and(Link::is_open) {
+                    self.on_peer_message(now, from, Some(link), message, out);
+                }
+            }
+        }
     }
 
     /// A message of this layer came through a helper.
@@ -206,12 +358,91 @@ impl Membership {
         message: Message,
         out: &mut Outbox,
     ) {
-        unimplemented!()
+        if self.peers.contains_key(&from) && !self.halted {
+            self.on_peer_message(now, from, None, message, out);
+        } else {
+            self.stats.messages_ignored += 1;
+        }
+    }
+
+    /// A member says something; over a link, or through a helper.
+    fn on_peer_message(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        link: Option<LinkId>,
+        message: Message,
+        out: &mut Outbox,
+    ) {
+        match (message, link) {
+            (Message::Members(members), _) => self.on_members(now, from, link, members, out),
+            (
+                Message::Suspect {
+                    node,
+                    epoch,
+                    incarnation,
+                },
+                _,
+            ) => self.on_suspect(now, from, (node, epoch, incarnation), out),
+            (Message::Stopping { epoch }, _) if self.highest(from) == epoch => {
+                self.set_stopping(from);
+            }
+            (Message::Stopped { epoch }, _) if self.highest(from) == epoch => {
+                self.become_stopped(now, from, out);
+            }
+            (
+                Message::Heartbeat {
+                    routes,
+                    sent_us,
+                    echo,
+                },
+                Some(link),
+            ) => self.on_heartbeat(now, link, routes, sent_us, echo),
+            (Message::Probe { round, target }, Some(_)) => self.on_probe(from, round, target, out),
+            (
+                Message::Check {
+                    origin,
+                    epoch,
+                    round,
+                },
+                Some(_),
+            ) => self.on_check(now, from, (origin, epoch, round), out),
+            (
+                Message::Checked {
+                    origin,
+                    round,
+                    epoch,
+                },
+                Some(_),
+            ) => self.on_checked(from, (origin, round, epoch), out),
+            (
+                Message::Probed {
+                    round,
+                    target,
+                    epoch,
+                },
+                Some(_),
+            ) => self.on_probed(now, from, (round, target, epoch), out),
+            (
+                Message::Greeting(_)
+                | Message::Refused { .. }
+                | Message::Heartbeat { .. }
+                | Message::Probe { .. }
+                | Message::Check { .. }
+                | Message::Checked { .. }
+                | Message::Probed { .. }
+                | Message::Stopping { .. }
+                | Message::Stopped { .. },
+                _,
+            ) => self.stats.messages_ignored += 1,
+        }
     }
 
     /// A frame was handed to a link: a heartbeat is not needed there for a while.
     pub fn on_sent(&mut self, now: Now, link: LinkId) {
-        unimplemented!()
+        if let Some(link) = self.links.get_mut(&link) {
+            link.sent = now.at;
+        }
     }
 
     /// A dial led nowhere.
@@ -222,82 +453,198 @@ impl Membership {
         failure: DialFailure,
         out: &mut Outbox,
     ) {
-        unimplemented!()
+        if let Some(whom) = self.end_dial(now, dial) {
+            self.dial_failed(now, whom, failure, out);
+        }
     }
 
     /// Somebody was found on the local network.
     pub fn on_discovered(&mut self, now: Now, address: PeerAddress) {
-        unimplemented!()
+        self.add_found(now, address);
     }
 
     /// Timers. `routes` is this node's own set, for heartbeats.
     pub fn on_tick(&mut self, now: Now, routes: routes::Summary, out: &mut Outbox) {
-        unimplemented!()
+        self.note_lateness(now);
+        for _ in 0..TICK_TIMERS_MAX {
+            if self.halted {
+                return;
+            }
+            let Some(timer) = self.timers.pop(now.at) else {
+                return;
+            };
+            match timer {
+                Timer::Resumed(node) => self.on_resumed(now, node, out),
+                Timer::Heartbeat(link) => self.on_heartbeat_timer(now, link, routes, out),
+                Timer::Silence(link) => self.on_silence_timer(now, link, out),
+                Timer::Greeting(link) => self.on_greeting_timer(now, link, out),
+                Timer::Linger(link) => self.on_linger(now, link, out),
+                Timer::Check(node) => self.on_check_timer(now, node, out),
+                Timer::Probe(round) => self.on_probe_timer(now, round, out),
+                Timer::Suspicion(node) => self.judge(now, node, out),
+                Timer::Down(node) => self.on_down_timer(now, node),
+                Timer::Dial(whom) => self.on_dial_timer(now, whom, out),
+                Timer::DialTimeout(dial) => self.on_dial_timeout(now, dial, out),
+                Timer::Gossip => self.on_gossip_timer(now, out),
+                Timer::Keep => self.on_keep_timer(now, out),
+            }
+        }
     }
 
     /// When [`Membership::on_tick`] is due.
     pub fn deadline(&self) -> Option<Instant> {
-        unimplemented!()
+        self.timers.next().filter(|_| !self.halted)
     }
 
     /// The next fact for the facade.
     pub fn poll_event(&mut self) -> Option<Event> {
-        unimplemented!()
+        self.events.pop_front()
     }
 
     /// Says *stopping* to all: no new sessions or appends here, but it is still delivered to.
-    pub fn stopping(&mut self, now: Now, out: &mut Outbox) {
-        unimplemented!()
+    pub fn stopping(&mut self, _now: Now, out: &mut Outbox) {
+        if self.phase == Phase::Serving {
+            self.phase = Phase::Stopping;
+            let epoch = self.record.epoch;
+            self.tell_all(&Message::Stopping { epoch }, out);
+        }
     }
 
     /// Says *stopped* to all: down without suspicion.
-    pub fn stopped(&mut self, now: Now, out: &mut Outbox) {
-        unimplemented!()
+    pub fn stopped(&mut self, _now: Now, out: &mut Outbox) {
+        if self.phase != Phase::Stopped {
+            self.phase = Phase::Stopped;
+            let epoch = self.record.epoch;
+            self.tell_all(&Message::Stopped { epoch }, out);
+        }
     }
 
     /// This node.
     pub fn me(&self) -> NodeId {
-        unimplemented!()
+        self.record.node
     }
 
     /// The present life of this node.
     pub fn epoch(&self) -> Epoch {
-        unimplemented!()
+        self.record.epoch
     }
 
     /// What is known of a member's life; this node's own too. `None`: never heard of, or forgotten.
     pub fn member(&self, node: NodeId) -> Option<Life> {
-        unimplemented!()
+        if node == self.record.node {
+            return Some(Life {
+                epoch: self.record.epoch,
+                state: State::Alive,
+                stopping: self.phase != Phase::Serving,
+                down_since: None,
+            });
+        }
+        let peer = self.peers.get(&node)?;
+        Some(Life {
+            epoch: peer.record.epoch,
+            state: peer.state,
+            stopping: peer.phase != Phase::Serving,
+            down_since: peer.down.map(peer::Since::instant),
+        })
+    }
+
+    /// For how long a member has been down, also where that began before this node's start; `None`:
+    /// it is not down.
+    pub fn down_for(&self, now: Now, node: NodeId) -> Option<Duration> {
+        self.peers.get(&node)?.down_for(now)
     }
 
     /// How a node can be reached. This node itself: `None`.
     pub fn reach(&self, node: NodeId) -> Reach {
-        unimplemented!()
+        let Some(peer) = self.peers.get(&node) else {
+            return Reach::None;
+        };
+        if let Some(link) = peer.links.first() {
+            return Reach::Direct(*link);
+        }
+        let through = peer.helper.and_then(|helper| {
+            let link = self.link_to(helper)?;
+            Some(Reach::Through(helper, link))
+        });
+        through.unwrap_or(Reach::None)
+    }
+
+    /// The lives of all other members, in the order of their ids.
+    pub fn lives(&self) -> impl Iterator<Item = (NodeId, Life)> + '_ {
+        let nodes = self.peers.keys().copied();
+        nodes.filter_map(|node| Some((node, self.member(node)?)))
     }
 
     /// All members in the order of their ids, this node among them.
     pub fn members(&self) -> impl Iterator<Item = Member> + '_ {
-        std::iter::empty()
+        let me = self.record.node;
+        let own = Member {
+            record: self.record.clone(),
+            state: State::Alive,
+            stopping: self.phase != Phase::Serving,
+            link: false,
+            rtt: None,
+        };
+        let before = self.peers.range(..me).map(|(_, peer)| self.shown(peer));
+        let after = self.peers.range(me..).map(|(_, peer)| self.shown(peer));
+        before.chain(std::iter::once(own)).chain(after)
+    }
+
+    fn shown(&self, peer: &Peer) -> Member {
+        let link = peer.links.first().and_then(|id| self.links.get(id));
+        Member {
+            record: peer.record.clone(),
+            state: peer.state,
+            stopping: peer.phase != Phase::Serving,
+            link: link.is_some(),
+            rtt: link.and_then(|link| link.trips.average()),
+        }
     }
 
     /// A counter that rises whenever the set of members, a weight or a state changed: what was
     /// derived from an older one is stale.
     pub fn generation(&self) -> u64 {
-        unimplemented!()
+        self.generation
     }
 
     /// Members that keep slots (weight > 0, not left, not down for longer than ten minutes), with
     /// their weights: what placement is made from. This node among them where it keeps slots.
     pub fn storing(&self, now: Now) -> Vec<(NodeId, u32)> {
-        unimplemented!()
+        let wait = self.config.storing_wait;
+        let awaited = |peer: &&Peer| {
+            peer.state != State::Left && peer.down_for(now).is_none_or(|down| down < wait)
+        };
+        let peers = self.peers.values().filter(awaited).map(|peer| &peer.record);
+        let mut storing: Vec<_> = peers
+            .chain(std::iter::once(&self.record))
+            .filter(|record| record.weight > 0)
+            .map(|record| (record.node, record.weight))
+            .collect();
+        storing.sort_unstable();
+        storing
     }
 
     /// Why clients are not yet welcome as far as membership goes: no peer admitted although some are
     /// known and 10 s have not gone by, or a contact that answers and refuses. `None`: ready.
     pub fn unready(&self, now: Now) -> Option<String> {
-        unimplemented!()
+        self.not_admitted(now)
+    }
+
+    /// What was done, refused or dropped since the start.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.stats.list()
     }
 
     /// A member's newest stamp does not matter here; kept for the clock check of a later stage.
-    pub fn observe(&mut self, node: NodeId, stamp: Stamp) {}
+    pub fn observe(&mut self, _node: NodeId, _stamp: Stamp) {}
+
+    /// This life takes and makes no new links.
+    fn is_over(&self) -> bool {
+        self.halted || self.phase == Phase::Stopped
+    }
+
+    /// A random number below `limit`, which is not 0. The bias of the remainder does not matter here.
+    fn below(&mut self, limit: u64) -> u64 {
+        self.random.next_u64() % limit.max(1)
+    }
 }

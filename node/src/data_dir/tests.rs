@@ -2,6 +2,8 @@
 
 use mesh::proto::membership::Record;
 
+use mesh::id::NodeId;
+
 use super::*;
 
 fn directory() -> (tempfile::TempDir, DataDir) {
@@ -37,8 +39,8 @@ fn member(seen_unix_ms: u64) -> KeptMember {
 #[test]
 fn a_node_keeps_its_identity_and_only_its_owner_can_read_it() {
     let (_parent, data) = directory();
-    let first = node_id(&data.identity().unwrap());
-    assert_eq!(node_id(&data.identity().unwrap()), first);
+    let first = data.identity().unwrap().node();
+    assert_eq!(data.identity().unwrap().node(), first);
     assert_eq!(mode(data.path()), 0o700);
     assert_eq!(mode(&data.path().join("identity")), 0o600);
 }

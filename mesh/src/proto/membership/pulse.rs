@@ -1,0 +1,256 @@
+//! Signs of life on links: heartbeats, round trips, and when silence is too long.
+//!
+//! Every frame is a sign of life. A link is silent after three intervals without one, or after twice the
+//! longest round trip of late, whichever is more; both are stretched by how late this node's own timers
+//! run, since a node that is slow itself must not accuse others (Lifeguard, Dadgar et al. 2018).
+
+use std::time::Duration;
+
+use crate::id::{LinkId, NodeId};
+use crate::proto::outbox::Outbox;
+use crate::proto::routes;
+use crate::time::{Instant, Now};
+
+use super::message::{Echo, Message};
+use super::timers::Timer;
+use super::{Event, Membership};
+
+/// That many intervals without a frame are too long.
+const SILENT_INTERVALS: u32 = 3;
+
+/// A busy link carries a heartbeat all the same, every so many intervals: it brings the summary of
+/// routes and the round trip.
+const BUSY_INTERVALS: u32 = 10;
+
+/// A longer round trip counts as this: one freak delay must not blind a link for minutes.
+const ROUND_TRIP_MAX: Duration = Duration::from_secs(2);
+
+/// The longest round trip is taken over one to two windows of so many samples, one or two minutes at
+/// four a second. Of a few hundred samples the maximum is as near to the p99.9 as one can get.
+const WINDOW_SAMPLES: u32 = 250;
+
+/// Lateness is remembered for one to two of these.
+const LATENESS_WINDOW: Duration = Duration::from_secs(5);
+
+/// The most by which a node's own lateness stretches its patience (the figure of Lifeguard).
+const LATENESS_SCALE_MAX: u64 = 8;
+
+/// Round trips of one link.
+#[derive(Debug, Default)]
+pub(super) struct RoundTrips {
+    /// Moving average, by an eighth of each sample.
+    average: Option<Duration>,
+    longest: Duration,
+    longest_before: Duration,
+    samples: u32,
+}
+
+impl RoundTrips {
+    fn add(&mut self, sample: Duration) {
+        let sample = sample.min(ROUND_TRIP_MAX);
+        let average = self.average.map_or(sample, |old| (old * 7 + sample) / 8);
+        self.average = Some(average);
+        self.longest = self.longest.max(sample);
+        self.samples += 1;
+        if self.samples == WINDOW_SAMPLES {
+            self.longest_before = std::mem::take(&mut self.longest);
+            self.samples = 0;
+        }
+    }
+
+    /// The longest of late.
+    pub(super) fn longest(&self) -> Duration {
+        self.longest.max(self.longest_before)
+    }
+
+    /// A smoothed round trip; `None`: not measured yet.
+    pub(super) fn average(&self) -> Option<Duration> {
+        self.average
+    }
+}
+
+/// How late this node's own timers fire.
+#[derive(Debug, Default)]
+pub(super) struct Lateness {
+    worst: Duration,
+    worst_before: Duration,
+    window: Instant,
+}
+
+impl Lateness {
+    fn add(&mut self, now: Instant, late: Duration) {
+        if LATENESS_WINDOW <= now.since(self.window) {
+            self.worst_before = std::mem::take(&mut self.worst);
+            if 2 * LATENESS_WINDOW <= now.since(self.window) {
+                self.worst_before = Duration::ZERO;
+            }
+            self.window = now;
+        }
+        self.worst = self.worst.max(late);
+    }
+
+    /// Stretches a duration by one interval's worth for every interval of lateness.
+    fn scale(&self, duration: Duration, interval: Duration) -> Duration {
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let base = micros(duration);
+        let late = micros(self.worst.max(self.worst_before));
+        let more = u128::from(base) * u128::from(late) / u128::from(micros(interval).max(1));
+        let more = u64::try_from(more).unwrap_or(u64::MAX);
+        let most = base.saturating_mul(LATENESS_SCALE_MAX);
+        Duration::from_micros(base.saturating_add(more).min(most))
+    }
+}
+
+impl Membership {
+    /// Notes how late this tick comes. After a pause, silence before it proves nothing: what others
+    /// sent in the meantime has yet to be read.
+    pub(super) fn note_lateness(&mut self, now: Now) {
+        let Some(due) = self.timers.next().filter(|due| *due <= now.at) else {
+            return;
+        };
+        let late = now.at.since(due);
+        self.lateness.add(now.at, late);
+        if self.config.heartbeat < late {
+            self.pardon = now.at;
+            self.stats.pauses += 1;
+        }
+    }
+
+    /// A duration of patience with others, stretched by this node's own lateness.
+    pub(super) fn patience(&self, duration: Duration) -> Duration {
+        self.lateness.scale(duration, self.config.heartbeat)
+    }
+
+    /// After how long without a frame a link is silent.
+    pub(super) fn silence_timeout(&self, id: LinkId) -> Duration {
+        let longest = self.links.get(&id).map(|link| link.trips.longest());
+        let base = SILENT_INTERVALS * self.config.heartbeat;
+        self.patience(base.max(2 * longest.unwrap_or_default()))
+    }
+
+    /// A frame came over a link.
+    pub(super) fn hear(&mut self, now: Now, id: LinkId) -> Option<NodeId> {
+        let link = self.links.get_mut(&id)?;
+        link.heard = now.at;
+        if link.silent {
+            link.silent = false;
+            self.timers.set(Timer::Resumed(link.peer), now.at);
+        }
+        link.is_open().then_some(link.peer)
+    }
+
+    /// A silent link speaks again, or a frame came through a helper.
+    pub(super) fn on_resumed(&mut self, now: Now, node: NodeId, out: &mut Outbox) {
+        let Some(peer) = self.peers.get(&node) else {
+            return;
+        };
+        let links = peer.links.clone();
+        if links.is_empty() && peer.helper.is_none() {
+            self.timers.set_earlier(Timer::Check(node), now.at);
+        }
+        self.become_alive(now, node, out);
+        self.sort_links(now, node);
+        if self.has_link(node) {
+            self.end_round(node);
+            self.timers.cancel(Timer::Check(node));
+        }
+        for id in links {
+            let silence = now.at + self.silence_timeout(id);
+            self.timers.set_earlier(Timer::Silence(id), silence);
+        }
+    }
+
+    /// Whether there is a link to a member on which something was heard of late.
+    pub(super) fn has_link(&self, node: NodeId) -> bool {
+        let first = self.peers.get(&node).and_then(|peer| peer.links.first());
+        first
+            .and_then(|id| self.links.get(id))
+            .is_some_and(|link| !link.silent)
+    }
+
+    /// Whether this node knows by itself that a member lives.
+    pub(super) fn has_evidence(&self, node: NodeId) -> bool {
+        let helped = |peer: &super::peer::Peer| peer.helper.is_some();
+        self.has_link(node) || self.peers.get(&node).is_some_and(helped)
+    }
+
+    /// An interval went by since a heartbeat was last thought of.
+    pub(super) fn on_heartbeat_timer(
+        &mut self,
+        now: Now,
+        id: LinkId,
+        routes: routes::Summary,
+        out: &mut Outbox,
+    ) {
+        let interval = self.config.heartbeat;
+        let Some(link) = self.links.get_mut(&id).filter(|link| link.is_greeted()) else {
+            return;
+        };
+        let due = (link.sent + interval).min(link.beat + BUSY_INTERVALS * interval);
+        if due <= now.at {
+            link.sent = now.at;
+            link.beat = now.at;
+            let echo = link.echo.map(|(sent_us, came)| Echo {
+                sent_us,
+                held_us: now.at.0.saturating_sub(came.0),
+            });
+            let sent_us = now.at.0;
+            let heartbeat = Message::Heartbeat {
+                routes,
+                sent_us,
+                echo,
+            };
+            out.send_on(id, heartbeat);
+            self.stats.heartbeats += 1;
+        }
+        let next = (link.sent + interval).min(link.beat + BUSY_INTERVALS * interval);
+        self.timers.set(Timer::Heartbeat(id), next);
+    }
+
+    /// A heartbeat came.
+    pub(super) fn on_heartbeat(
+        &mut self,
+        now: Now,
+        id: LinkId,
+        routes: routes::Summary,
+        sent_us: u64,
+        echo: Option<Echo>,
+    ) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        link.echo = Some((sent_us, now.at));
+        let node = link.peer;
+        if let Some(echo) = echo {
+            let trip = now.at.0.checked_sub(echo.sent_us);
+            match trip.and_then(|trip| trip.checked_sub(echo.held_us)) {
+                Some(trip) => link.trips.add(Duration::from_micros(trip)),
+                None => self.stats.echoes_refused += 1,
+            }
+        }
+        self.events.push_back(Event::Summary { node, routes });
+    }
+
+    /// Time to see whether a link has been silent for too long.
+    pub(super) fn on_silence_timer(&mut self, now: Now, id: LinkId, out: &mut Outbox) {
+        let timeout = self.silence_timeout(id);
+        let pardon = self.pardon;
+        let Some(link) = self.links.get_mut(&id).filter(|link| link.is_open()) else {
+            return;
+        };
+        let deadline = link.heard.max(pardon) + timeout;
+        if now.at < deadline {
+            return self.timers.set(Timer::Silence(id), deadline);
+        }
+        link.silent = true;
+        let node = link.peer;
+        self.sort_links(now, node);
+        if self.has_link(node) {
+            return self.hang_up(now, id, out);
+        }
+        // A new connection may work where this one does not.
+        self.ensure_dial(now, node);
+        self.start_probe(now, node, out);
+        self.doubt(now, node, out);
+    }
+}

@@ -1,0 +1,290 @@
+//! Folding: putting tails into blocks, on a thread of its own, one stream at a time.
+//!
+//! A tail is folded when it is full; the one that has waited for longest is folded when the tails
+//! together come near their bound, or when the journal wants the oldest of its files back; all are
+//! folded when the store is closed. Each time, the stream's blocks and head change in one batch.
+//!
+//! New events go behind the last block, together with as many of the small blocks there as are not
+//! larger than what comes: so each event is rewritten a logarithmic number of times before it is in
+//! a full block. A late event goes to the block with the greatest first id below its own.
+//!
+//! A second thread flushes the database when enough was folded, or when the journal needs it; what
+//! was folded before a flush began is not needed in the journal once it has succeeded.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use mesh::id::{EventId, StreamId};
+use mesh::store::StoreError;
+
+use super::block::{self, Encoded, Fill};
+use super::database::{Block, Change, Database, Head};
+use super::stats::{Stats, micros};
+use super::tails::Folding;
+use super::{Shared, State, Stop, wait};
+
+/// The database is flushed when that many bytes of events were folded: half a journal file.
+const FLUSH_BYTES: usize = 32 * 1024 * 1024;
+
+/// Small blocks at a stream's end that are left unmerged.
+const OPEN_MAX: usize = 8;
+
+impl Shared {
+    /// Whether the folding thread has something to do.
+    pub(super) fn wants_fold(&self, state: &State) -> bool {
+        let tails = &state.tails;
+        tails.any_full() || self.wants_oldest(state)
+    }
+
+    /// Whether the stream that has waited for longest is to be folded.
+    fn wants_oldest(&self, state: &State) -> bool {
+        let tails = &state.tails;
+        let near_bound = tails.bytes() > self.config.tail_bytes / 4 * 3;
+        let journal_wants = tails.needed_from() <= state.needed_safe;
+        tails.dirty() > 0 && (near_bound || journal_wants || state.stop == Stop::Finish)
+    }
+
+    fn next_fold(&self, state: &mut State) -> Option<Folding> {
+        // What the journal or the memory waits for comes first.
+        if self.wants_oldest(state) {
+            return state.tails.next_oldest();
+        }
+        state.tails.next_full()
+    }
+}
+
+/// Runs the folding thread.
+pub(super) fn run(shared: &Arc<Shared>) {
+    let mut state = shared.state();
+    while state.stop != Stop::Abandon {
+        let Some(folding) = shared.next_fold(&mut state) else {
+            if shared.wants_flush(&state) {
+                shared.flush_wanted.notify_one();
+            }
+            if state.stop == Stop::Finish {
+                break;
+            }
+            state = wait(&shared.fold_wanted, state);
+            continue;
+        };
+        drop(state);
+        let bytes: usize = folding.events.iter().map(Encoded::raw).sum();
+        if let Err(e) = fold(shared, folding) {
+            return shared.fail(e);
+        }
+        state = shared.state();
+        state.unflushed += bytes;
+        if shared.wants_flush(&state) {
+            shared.flush_wanted.notify_one();
+        }
+        shared.room_made.notify_all();
+    }
+}
+
+fn fold(shared: &Shared, folding: Folding) -> Result<(), StoreError> {
+    let stream = folding.stream;
+    let events = folding.events.len() as u64;
+    // Blocks are read and made before readers are held up.
+    let (change, head) = plan(
+        &shared.database,
+        &shared.stats,
+        shared.config.block_bytes,
+        folding,
+    )?;
+    shared.shard(stream).change(
+        || shared.database.apply(change),
+        |(), changes| {
+            let mut state = shared.state();
+            state.tails.folded(stream, head);
+            changes.fetch_add(1, Relaxed);
+        },
+    )?;
+    shared.stats.folds.add(1);
+    shared.stats.folded_events.add(events);
+    Ok(())
+}
+
+/// What changes in the database when a stream is folded, and its head after that.
+pub(super) fn plan(
+    database: &Database,
+    stats: &Stats,
+    limit: usize,
+    folding: Folding,
+) -> Result<(Change, Head), StoreError> {
+    let Folding {
+        stream,
+        mut head,
+        events,
+        upto,
+    } = folding;
+    let mut fold = Fold {
+        database,
+        stats,
+        limit,
+        stream,
+        change: Change::new(stream),
+    };
+    let late = events.partition_point(|event| !head.is_below(event.id));
+    let (late, new) = events.split_at(late);
+    let keep = fold.open_kept(&head, late, new);
+    let end = head.open.get(keep).map(|(first, _)| *first);
+    let inside = late.partition_point(|event| end.is_none_or(|end| event.id < end));
+    let (late, beside_end) = late.split_at(inside);
+    fold.late(late, &mut head)?;
+    let at_end = [beside_end, new].concat();
+    fold.end(keep, &at_end, &mut head)?;
+    head.folded = upto;
+    fold.change.head(&head);
+    Ok((fold.change, head))
+}
+
+struct Fold<'a> {
+    database: &'a Database,
+    stats: &'a Stats,
+    /// Bytes of events per block before compression.
+    limit: usize,
+    stream: StreamId,
+    change: Change,
+}
+
+impl Fold<'_> {
+    /// How many of the small blocks at the stream's end stay as they are.
+    fn open_kept(&self, head: &Head, late: &[Encoded], new: &[Encoded]) -> usize {
+        let open = &head.open;
+        let mut keep = open.len();
+        let mut bytes: usize = new.iter().map(Encoded::raw).sum();
+        while keep > 0 && bytes > 0 && open[keep - 1].1 as usize <= bytes {
+            keep -= 1;
+            bytes += open[keep].1 as usize;
+        }
+        if keep > OPEN_MAX {
+            keep = 0;
+        }
+        // A late event among the small blocks joins them.
+        let touched = late
+            .iter()
+            .filter_map(|event| open.iter().rposition(|(first, _)| *first < event.id))
+            .min();
+        keep.min(touched.unwrap_or(keep))
+    }
+
+    /// Puts events that lie among old blocks where they belong.
+    fn late(&mut self, mut events: &[Encoded], head: &mut Head) -> Result<(), StoreError> {
+        while let Some(event) = events.first() {
+            let below = self.database.block_below(self.stream, event.id)?;
+            let next = self.database.block_from(self.stream, event.id)?;
+            let upto = next.map_or(EventId::MAX, |block| block.first);
+            if upto == event.id {
+                // In blocks already, and still one event.
+                events = &events[1..];
+                continue;
+            }
+            let together = events.partition_point(|event| event.id < upto);
+            let (here, rest) = events.split_at(together);
+            events = rest;
+            let below = below.filter(|block| block.parts == 0);
+            self.rewrite(below.into_iter().collect(), here, Fill::Even, head);
+        }
+        Ok(())
+    }
+
+    /// Puts events behind all blocks but the small ones that are merged with them.
+    fn end(&mut self, keep: usize, events: &[Encoded], head: &mut Head) -> Result<(), StoreError> {
+        let mut merged = Vec::new();
+        for (first, _) in head.open.split_off(keep) {
+            let block = self.database.block_from(self.stream, first)?;
+            let block = block.filter(|block| block.first == first);
+            merged.push(
+                block.ok_or_else(|| super::database::damaged(self.stream, "a block at the end"))?,
+            );
+        }
+        if merged.is_empty() && events.is_empty() {
+            return Ok(());
+        }
+        let made = self.rewrite(merged, events, Fill::Full, head);
+        let small = |raw: usize| raw < self.limit / 4 * 3;
+        let Some((first, raw)) = made.last().copied() else {
+            return Ok(());
+        };
+        // Small blocks that full ones follow are no longer at the end.
+        if made.len() > 1 || !small(raw) {
+            head.open.clear();
+        }
+        if small(raw) {
+            let raw = u32::try_from(raw).expect("a small block");
+            head.open.push((first, raw));
+        }
+        Ok(())
+    }
+
+    /// Puts blocks of `old` and `events` together in the place of `old`. First id and size of each.
+    fn rewrite(
+        &mut self,
+        old: Vec<Block>,
+        events: &[Encoded],
+        fill: Fill,
+        head: &mut Head,
+    ) -> Vec<(EventId, usize)> {
+        self.stats.blocks_rewritten.add(old.len() as u64);
+        let known: Vec<&Encoded> = old.iter().flat_map(|block| &block.events).collect();
+        let mut all = Vec::with_capacity(known.len() + events.len());
+        let mut known = known.into_iter().peekable();
+        for event in events {
+            while let Some(before) = known.next_if(|known| known.id < event.id) {
+                all.push(before.clone());
+            }
+            if known.peek().is_none_or(|known| known.id != event.id) {
+                head.count += 1;
+                head.digest ^= event.id.mix();
+                head.last = head.last.max(Some(event.id));
+                all.push(event.clone());
+            }
+        }
+        all.extend(known.cloned());
+        let made = block::make(self.stream, &all, self.limit, fill);
+        self.stats.blocks_written.add(made.len() as u64);
+        let sizes = made.iter().map(|made| (made.first, made.raw)).collect();
+        self.change.replace(&old, made);
+        sizes
+    }
+}
+
+impl Shared {
+    fn wants_flush(&self, state: &State) -> bool {
+        let folded_upto = state.tails.needed_from() - 1;
+        let journal_wants = state.safe < state.needed_safe && folded_upto >= state.needed_safe;
+        !state.flushing && (state.unflushed >= FLUSH_BYTES || journal_wants)
+    }
+}
+
+/// Runs the flushing thread.
+pub(super) fn run_flush(shared: &Arc<Shared>) {
+    let mut state = shared.state();
+    while state.stop == Stop::No {
+        if !shared.wants_flush(&state) {
+            state = wait(&shared.flush_wanted, state);
+            continue;
+        }
+        let upto = state.tails.needed_from() - 1;
+        state.flushing = true;
+        state.unflushed = 0;
+        drop(state);
+        if let Err(e) = flush(shared, upto) {
+            return shared.fail(e);
+        }
+        state = shared.state();
+        state.flushing = false;
+        state.safe = upto;
+        shared.room_made.notify_all();
+    }
+}
+
+/// Flushes the database. Everything in journal records up to `upto` was folded before.
+pub(super) fn flush(shared: &Shared, upto: u64) -> Result<(), StoreError> {
+    let began = Instant::now();
+    shared.database.flush(upto)?;
+    shared.stats.database_flushes.add(1);
+    shared.stats.database_flush_us.add(micros(began.elapsed()));
+    Ok(())
+}

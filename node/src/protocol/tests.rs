@@ -1,0 +1,1 @@
+//! The shapes of the client protocol, as rules.
