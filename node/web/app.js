@@ -16,14 +16,12 @@ const DAY_MS = 24 * 60 * 60_000;
 /** Closer to the end than that, the log follows new messages. */
 const NEAR_END_PX = 120;
 
-const $ = (id) => document.getElementById(id);
+/** Every element of the page that has an id, by that id in camel case. */
 const ui = Object.fromEntries(
-  [
-    "welcome", "welcome-form", "name", "name-error", "app", "me", "me-avatar", "status", "leave",
-    "start-form", "start-name", "start-error", "conversations", "no-conversations", "node",
-    "no-pane", "open-pane", "back", "pane-avatar", "pane-name", "presence", "banner", "scroller",
-    "top", "log", "typing", "composer-form", "composer",
-  ].map((id) => [id.replace(/-(.)/g, (_, letter) => letter.toUpperCase()), $(id)]),
+  [...document.querySelectorAll("[id]")].map((found) => [
+    found.id.replace(/-(.)/g, (_, letter) => letter.toUpperCase()),
+    found,
+  ]),
 );
 
 let client;
@@ -35,7 +33,7 @@ let presence = new Map();
 /** Up to where others have read. */
 let seen = new Map();
 let drafts = new Map();
-let typing = new Map();
+const typing = new Map();
 let lastTyping = 0;
 let refreshTimer;
 /** Why the client stopped by itself. */
@@ -79,9 +77,7 @@ const weekday = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "nume
 const short = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short" });
 const date = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 
-function dayOf(ms) {
-  return new Date(ms).toDateString();
-}
+const dayOf = (ms) => new Date(ms).toDateString();
 
 function dayText(ms) {
   if (dayOf(ms) === dayOf(Date.now())) return "Today";
@@ -95,10 +91,8 @@ function momentText(ms) {
   return (isRecent(ms) ? short : date).format(ms);
 }
 
-/** So recent that the year goes without saying. */
-function isRecent(ms) {
-  return Math.abs(Date.now() - ms) < 300 * DAY_MS;
-}
+/** The year goes without saying. */
+const isRecent = (ms) => Math.abs(Date.now() - ms) < 300 * DAY_MS;
 
 function bodyText(body) {
   if (typeof body === "string") return body;
@@ -122,10 +116,7 @@ function showWelcome(error = "") {
 }
 
 function signIn(user) {
-  listed = new Map();
-  presence = new Map();
-  seen = new Map();
-  drafts = new Map();
+  [listed, presence, seen, drafts] = [new Map(), new Map(), new Map(), new Map()];
   ui.welcome.hidden = true;
   ui.app.hidden = false;
   setText(ui.me, user);
@@ -517,9 +508,7 @@ function tellTyping() {
   if (ui.composer.value === "" || Date.now() - lastTyping < TYPING_EVERY_MS) return;
   if (current === client.user) return;
   lastTyping = Date.now();
-  client.request("signal", { to: current, kind: "typing" }).catch(() => {
-    // Best effort.
-  });
+  client.request("signal", { to: current, kind: "typing" }).catch(() => {});
 }
 
 // ---- what people do

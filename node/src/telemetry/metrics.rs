@@ -109,7 +109,8 @@ impl Exposition {
         let mut text = String::new();
         for (name, lines) in &self.families {
             let known = METRICS.iter().find(|metric| metric.name == name);
-            let is_counter = known.map_or(name.ends_with("_total"), |m| m.kind == Kind::Counter);
+            let is_counter =
+                known.map_or_else(|| name.ends_with("_total"), |m| m.kind == Kind::Counter);
             let kind = if is_counter { "counter" } else { "gauge" };
             let help = known.map_or_else(|| name.replace('_', " "), |m| m.help.to_owned());
             writeln!(text, "# HELP {PREFIX}{name} {}", escape_help(&help))
