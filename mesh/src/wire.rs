@@ -236,7 +236,10 @@ mod tests {
                 reply_to: Some(EventId::MIN),
             },
         };
-        let deliver = Frame::from(streams::Message::Deliver(Arc::new(event)));
+        let deliver = Frame::from(streams::Message::Offer {
+            event: Arc::new(event),
+            purpose: streams::Purpose::Show,
+        });
         let relay = Relay::pack(NodeId([1; 32]), NodeId([2; 32]), &deliver);
         let frames = [deliver, Frame::Relay(relay)];
         let stamps = [Stamp(0), Stamp(u64::MAX)];

@@ -2,4 +2,5 @@
 
 mod mesh;
 mod operating;
+mod page;
 mod protocol;
