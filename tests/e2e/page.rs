@@ -13,8 +13,15 @@ const SHOWN: &str = "[...document.querySelectorAll('[data-testid=\"message\"]')]
 async fn sit_down(browser: &mut Browser, node: &Node, name: &str, with: &str) -> Result<Page> {
     let page = browser.open(&format!("http://{}/", node.listen)).await?;
     browser.type_into(&page, "name-input", name).await?;
-    browser.type_into(&page, "new-conversation-input", with).await?;
-    browser.wait(&page, "document.querySelector('[data-testid=\"composer\"]').offsetParent").await?;
+    browser
+        .type_into(&page, "new-conversation-input", with)
+        .await?;
+    browser
+        .wait(
+            &page,
+            "document.querySelector('[data-testid=\"composer\"]').offsetParent",
+        )
+        .await?;
     Ok(page)
 }
 
@@ -43,14 +50,23 @@ async fn two_people_chat_in_the_browser_though_the_node_of_one_is_killed() -> Re
     let alice = sit_down(&mut browser, &a, "alice", "bob").await?;
     let bob = sit_down(&mut browser, &b, "bob", "alice").await?;
 
-    browser.type_into(&alice, "composer", "good morning").await?;
+    browser
+        .type_into(&alice, "composer", "good morning")
+        .await?;
     shows(&mut browser, &bob, &["good morning"]).await?;
     browser.type_into(&bob, "composer", "hello alice").await?;
     shows(&mut browser, &alice, &["good morning", "hello alice"]).await?;
 
     let dead = b.kill().await?;
-    browser.type_into(&alice, "composer", "are you there?").await?;
-    shows(&mut browser, &alice, &["good morning", "hello alice", "are you there?"]).await?;
+    browser
+        .type_into(&alice, "composer", "are you there?")
+        .await?;
+    shows(
+        &mut browser,
+        &alice,
+        &["good morning", "hello alice", "are you there?"],
+    )
+    .await?;
     browser.type_into(&bob, "composer", "one moment").await?;
     let b = dead.restart().await?;
     // Bob's page comes back by itself, with what it missed, and sends what was waiting; once each.
@@ -61,9 +77,21 @@ async fn two_people_chat_in_the_browser_though_the_node_of_one_is_killed() -> Re
     for page in [&bob, &alice] {
         browser.wait(page, &all).await?;
     }
-    let order = |shown: Value| shown.as_array().map(|rows| rows.iter().map(|row| row.to_string().contains("are you")).collect::<Vec<_>>());
-    let (left, right) = (browser.eval(&alice, SHOWN).await?, browser.eval(&bob, SHOWN).await?);
-    ensure!(order(left.clone()) == order(right.clone()), "one order: {left} {right}");
+    let order = |shown: Value| {
+        shown.as_array().map(|rows| {
+            rows.iter()
+                .map(|row| row.to_string().contains("are you"))
+                .collect::<Vec<_>>()
+        })
+    };
+    let (left, right) = (
+        browser.eval(&alice, SHOWN).await?,
+        browser.eval(&bob, SHOWN).await?,
+    );
+    ensure!(
+        order(left.clone()) == order(right.clone()),
+        "one order: {left} {right}"
+    );
     b.ready().await?;
     Ok(())
 }
@@ -77,8 +105,12 @@ async fn the_mesh_page_shows_a_node_that_dies() -> Result<()> {
     let mut browser = Browser::start().await?;
     let page = browser.open(&format!("http://{}/mesh", a.listen)).await?;
     let text = "document.querySelector('[data-testid=\"mesh-members\"]').innerText.toLowerCase()";
-    browser.wait(&page, &format!("{text}.split('alive').length === 3")).await?;
+    browser
+        .wait(&page, &format!("{text}.split('alive').length === 3"))
+        .await?;
     b.kill().await?;
-    browser.wait(&page, &format!("{text}.includes('down')")).await?;
+    browser
+        .wait(&page, &format!("{text}.includes('down')"))
+        .await?;
     Ok(())
 }

@@ -59,7 +59,9 @@ impl Browser {
         command.args(QUIET).arg(data).arg("about:blank");
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().context("no chromium: tests/run e2e installs it")?;
+        let mut child = command
+            .spawn()
+            .context("no chromium: tests/run e2e installs it")?;
         let mut lines = BufReader::new(child.stderr.take().context("standard error")?).lines();
         let url = async {
             while let Some(line) = lines.next_line().await? {
@@ -69,14 +71,25 @@ impl Browser {
             }
             bail!("chromium ended")
         };
-        let url = timeout(PATIENCE, url).await.context("chromium did not start")??;
+        let url = timeout(PATIENCE, url)
+            .await
+            .context("chromium did not start")??;
         // What it writes further must be read, or it would block one day; ends with the browser.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let rest = url.strip_prefix("ws://").and_then(|rest| rest.split('/').next());
+        let rest = url
+            .strip_prefix("ws://")
+            .and_then(|rest| rest.split('/').next());
         let stream = TcpStream::connect(rest.context("a ws:// URL")?).await?;
-        let config = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
+        let config = WebSocketConfig::default()
+            .max_message_size(None)
+            .max_frame_size(None);
         let (socket, _) = client_async_with_config(&url, stream, Some(config)).await?;
-        Ok(Self { _child: child, _profile: profile, socket, next_id: 1 })
+        Ok(Self {
+            _child: child,
+            _profile: profile,
+            socket,
+            next_id: 1,
+        })
     }
 
     /// Opens a page for a new person.
@@ -84,13 +97,21 @@ impl Browser {
     /// # Errors
     /// The browser refuses.
     pub async fn open(&mut self, url: &str) -> Result<Page> {
-        let context = self.call(None, "Target.createBrowserContext", json!({})).await?;
+        let context = self
+            .call(None, "Target.createBrowserContext", json!({}))
+            .await?;
         let target = json!({"url": url, "browserContextId": context["browserContextId"]});
         let target = self.call(None, "Target.createTarget", target).await?;
         let attach = json!({"targetId": target["targetId"], "flatten": true});
         let session = self.call(None, "Target.attachToTarget", attach).await?;
-        let page = Page(session["sessionId"].as_str().context("a session id")?.to_owned());
-        self.wait(&page, "document.readyState === 'complete'").await?;
+        let page = Page(
+            session["sessionId"]
+                .as_str()
+                .context("a session id")?
+                .to_owned(),
+        );
+        self.wait(&page, "document.readyState === 'complete'")
+            .await?;
         Ok(page)
     }
 
@@ -134,7 +155,8 @@ impl Browser {
         let find = format!("document.querySelector('[data-testid=\"{testid}\"]')");
         self.wait(page, &format!("{find}?.offsetParent")).await?;
         self.eval(page, &format!("{find}.focus()")).await?;
-        self.call(Some(page), "Input.insertText", json!({ "text": text })).await?;
+        self.call(Some(page), "Input.insertText", json!({ "text": text }))
+            .await?;
         for kind in ["keyDown", "keyUp"] {
             let key = json!({
                 "type": kind, "key": "Enter", "code": "Enter", "text": "\r", "windowsVirtualKeyCode": 13,
@@ -155,15 +177,23 @@ impl Browser {
         let answer = async {
             loop {
                 let message = self.socket.next().await.context("the browser is gone")??;
-                let Message::Text(text) = message else { continue };
+                let Message::Text(text) = message else {
+                    continue;
+                };
                 let answer: Value = serde_json::from_str(&text)?;
                 if answer["id"] == id {
                     return anyhow::Ok(answer);
                 }
             }
         };
-        let answer = timeout(PATIENCE, answer).await.with_context(|| format!("{method}: no answer"))??;
-        ensure!(answer.get("error").is_none(), "{method}: {}", answer["error"]);
+        let answer = timeout(PATIENCE, answer)
+            .await
+            .with_context(|| format!("{method}: no answer"))??;
+        ensure!(
+            answer.get("error").is_none(),
+            "{method}: {}",
+            answer["error"]
+        );
         Ok(answer["result"].clone())
     }
 }

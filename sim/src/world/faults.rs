@@ -1,0 +1,141 @@
+//! What goes wrong with hosts and links.
+
+use mesh::id::Epoch;
+use mesh::proto::{Input, Mesh, Start, membership};
+use mesh::store::Store as _;
+use rand_core::Rng as _;
+
+use super::{Happening, Heard, HostId, World, sessions_of};
+use crate::disk::Disk;
+use crate::network::End;
+
+impl World {
+    /// Starts a host's node from what its disk and data directory hold.
+    pub fn start(&mut self, id: HostId) {
+        let now = self.clock(id);
+        let seed = self.rng.next_u64();
+        let host = self.host_mut(id);
+        assert!(host.mesh.is_none(), "host {id:?} runs already");
+        host.life += 1;
+        host.epoch = Epoch(now.unix_ms.max(host.epoch.0 + 1));
+        host.stopped = false;
+        host.halted = None;
+        let me = membership::Record {
+            node: host.node,
+            epoch: host.epoch,
+            incarnation: 0,
+            addresses: vec![host.address.clone()],
+            url: Some(format!("ws://{}/ws", host.address)),
+            weight: host.weight,
+            version: "sim".to_owned(),
+        };
+        let membership = membership::Start {
+            me,
+            kept: host.kept.clone(),
+            contacts: host.contacts.clone(),
+            seed,
+        };
+        let start = Start {
+            membership,
+            route_key: [7; 16],
+            newest: host.disk.newest(),
+            seed,
+        };
+        host.mesh = Some(Mesh::new(host.config.clone(), start, now));
+        self.drive(id, Input::Tick);
+    }
+
+    /// Kills a host's node at once: connections break, unflushed appends are lost.
+    pub fn crash(&mut self, id: HostId) {
+        self.set_tick(id, None);
+        let host = self.host_mut(id);
+        host.mesh = None;
+        host.life += 1;
+        host.is_paused = false;
+        host.paused.clear();
+        for (client, inbox) in self.inboxes.range_mut(sessions_of(id)) {
+            if client.host == id && !inbox.last().is_some_and(Heard::is_end) {
+                inbox.push(Heard::Lost);
+            }
+        }
+        for end in self.network.close_host(id) {
+            self.plan_link_down(end);
+        }
+    }
+
+    /// Takes away what a host's node has kept: disk, member list, epoch. Its identity stays.
+    pub fn lose_data(&mut self, id: HostId) {
+        let host = self.host_mut(id);
+        assert!(host.mesh.is_none(), "host {id:?} runs");
+        (host.disk, host.kept, host.epoch) = (Disk::default(), Vec::new(), Epoch(0));
+    }
+
+    /// A host that runs another life of the same node: its identity is taken from `of`.
+    pub fn clone_identity(&mut self, id: HostId, of: HostId) {
+        self.host_mut(id).node = self.host(of).node;
+    }
+
+    /// Tells a node to stop as SIGTERM does.
+    pub fn stop(&mut self, id: HostId) {
+        self.drive(id, Input::Stop);
+    }
+
+    /// A host does nothing for a while: what comes waits.
+    pub fn pause(&mut self, id: HostId) {
+        self.set_tick(id, None);
+        self.host_mut(id).is_paused = true;
+    }
+
+    /// A paused host goes on with all that has come meanwhile.
+    pub fn unpause(&mut self, id: HostId) {
+        let host = self.host_mut(id);
+        host.is_paused = false;
+        for input in std::mem::take(&mut host.paused) {
+            self.drive(id, input);
+        }
+        self.drive(id, Input::Tick);
+    }
+
+    /// Cuts the network between two hosts, both ways.
+    pub fn cut(&mut self, a: HostId, b: HostId) {
+        self.network.cut_one_way(a, b);
+        self.network.cut_one_way(b, a);
+    }
+
+    /// Frames from one host no longer reach the other.
+    pub fn cut_one_way(&mut self, from: HostId, to: HostId) {
+        self.network.cut_one_way(from, to);
+    }
+
+    /// Cuts the network between two groups of hosts.
+    pub fn split(&mut self, some: &[HostId], others: &[HostId]) {
+        for a in some {
+            for b in others {
+                self.cut(*a, *b);
+            }
+        }
+    }
+
+    /// Heals what was cut between two hosts.
+    pub fn heal(&mut self, a: HostId, b: HostId) {
+        for end in self.network.heal(a, b) {
+            self.plan_link_down(end);
+        }
+    }
+
+    /// Heals everything.
+    pub fn heal_all(&mut self) {
+        for (a, b) in self.network.cuts() {
+            self.heal(a, b);
+        }
+    }
+
+    pub(super) fn plan_link_down(&mut self, end: End) {
+        let life = self.host(end.host).life;
+        let at = self.now + self.network.latency(&mut self.rng);
+        self.queue.plan(
+            at,
+            Happening::Input(end.host, life, Input::LinkDown { link: end.link }),
+        );
+    }
+}
