@@ -89,7 +89,7 @@ pub struct Limits {
     pub data_bytes: usize,
     /// The same for the bulk lane. 8 MiB: some of the longest frames; the machine paces itself.
     pub bulk_bytes: usize,
-    /// How long [16 KiB](wire) may take to be written before the link is given up. 5 s.
+    /// How long 16 KiB may take to be written before the link is given up. 5 s.
     pub write_timeout: Duration,
     /// How long connecting, Noise and Yamux may take together. 5 s.
     pub handshake_timeout: Duration,

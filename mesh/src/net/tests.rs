@@ -378,14 +378,15 @@ async fn somebody_else_at_a_members_address_is_refused() {
 #[tokio::test]
 async fn hanging_up_writes_what_waits_and_tells_both_sides_once() {
     let (mut a, ab, mut b, ba) = pair(config(), config()).await;
-    for number in 0..100 {
-        a.send(ab, frame(Lane::Data, number));
+    // More than goes at once.
+    let waiting = |number| long_frame(Lane::Bulk, number, 10_000);
+    for number in 0..60 {
+        a.send(ab, waiting(number));
     }
     a.hang_up(ab);
-    a.send(ab, frame(Lane::Data, 100));
-    for number in 0..100 {
-        let envelope = frame(Lane::Data, number);
-        assert_eq!(b.next().await, Input::Frame { link: ba, envelope });
+    a.send(ab, waiting(60));
+    for number in 0..60 {
+        assert_eq!(b.frame().await, (ba, waiting(number)));
     }
     assert_eq!(b.next().await, Input::LinkDown { link: ba });
     assert_eq!(a.next().await, Input::LinkDown { link: ab });
@@ -477,6 +478,7 @@ async fn a_full_outbox_drops_counts_and_keeps_the_order_of_the_rest() {
         a.send(ab, long_frame(Lane::Data, number, 1000));
         a.net.flush();
         number += 1;
+        assert!(number < 20_000, "there is room for 20 MB");
         tokio::task::yield_now().await;
     }
     assert_eq!(a.count("net_frames_sent_data_total"), number - 1);
