@@ -172,7 +172,10 @@ fn message(number: u64) -> Envelope {
     };
     Envelope {
         stamp: Stamp(number),
-        frame: Frame::Streams(streams::Message::Deliver(Arc::new(event))),
+        frame: Frame::Streams(streams::Message::Offer {
+            event: Arc::new(event),
+            purpose: streams::Purpose::Show,
+        }),
     }
 }
 

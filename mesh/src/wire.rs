@@ -6,6 +6,7 @@
 //!
 //! Any bytes from a peer are legal input: decoding gives a frame or a [`DecodeError`], nothing else.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::id::NodeId;
@@ -77,7 +78,7 @@ pub struct Relay {
     pub lane: Lane,
     /// The encoded [`Frame`], which is never a relay itself: nested as bytes, so that no peer can
     /// make the decoder recurse.
-    pub frame: Vec<u8>,
+    pub frame: Bytes,
 }
 
 impl Relay {
@@ -90,7 +91,7 @@ impl Relay {
             from,
             to,
             lane,
-            frame,
+            frame: frame.into(),
         }
     }
 
@@ -260,7 +261,7 @@ mod tests {
                 from: NodeId([1; 32]),
                 to: NodeId([2; 32]),
                 lane: Lane::Bulk,
-                frame: vec![0; length],
+                frame: vec![0; length].into(),
             }),
         }
     }

@@ -30,7 +30,7 @@ pub(crate) fn long_frame(lane: Lane, number: u64, length: usize) -> Envelope {
             from: NodeId([1; 32]),
             to: NodeId([2; 32]),
             lane,
-            frame: bytes,
+            frame: bytes.into(),
         }),
     }
 }
