@@ -50,7 +50,7 @@ use crate::proto::output::{Contact, DialId, KeptMember, PeerAddress};
 use crate::proto::routes;
 use crate::time::{Instant, Now, Stamp};
 
-pub use message::{Echo, Greeting, MEMBERS_MAX, Message, WHY_MAX};
+pub use message::{Greeting, MEMBERS_MAX, Message, Vitals, WHY_MAX};
 pub use record::{ADDRESSES_MAX, Known, Phase, Record, URL_MAX, VERSION_MAX};
 
 use dial::{Dialer, Whom};
@@ -228,6 +228,8 @@ pub struct Membership {
     /// All other members.
     peers: BTreeMap<NodeId, Peer>,
     marks: Marks,
+    /// XOR of `roster::mix` of all other members.
+    digest: u64,
     /// All connections, open or not.
     links: BTreeMap<LinkId, Link>,
     rounds: BTreeMap<u64, Round>,
@@ -258,6 +260,7 @@ impl Membership {
             isolated: false,
             peers: BTreeMap::new(),
             marks: Marks::default(),
+            digest: 0,
             links: BTreeMap::new(),
             rounds: BTreeMap::new(),
             next_round: 0,

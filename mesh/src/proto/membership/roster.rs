@@ -18,7 +18,7 @@ use crate::time::{Instant, Now};
 use super::dial::{Attempt, Whom};
 use super::message::{MEMBERS_MAX, Message};
 use super::peer::{Peer, Since, millis};
-use super::record::{Known, Phase};
+use super::record::{Known, Phase, Record};
 use super::timers::Timer;
 use super::{Event, Membership, State};
 
@@ -35,6 +35,13 @@ const KEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// A member heard of is probed through others when there is no link to it after so long.
 const CHECK_AFTER: Duration = Duration::from_secs(1);
+
+/// Two ends of a link may know different members for so long before a list is sent again: news takes a
+/// moment to come round.
+const REPAIR_AFTER: Duration = Duration::from_secs(2);
+
+/// And at most that long between two such lists.
+const REPAIR_MAX: Duration = Duration::from_secs(60);
 
 /// How many forgotten members are remembered by their epoch; the one forgotten first makes room. At a
 /// node replaced every hour this covers half a year.
@@ -66,6 +73,30 @@ impl Marks {
 
 /// News that is to be told on: who told it here, and when.
 pub(super) type News = BTreeMap<NodeId, (NodeId, Instant)>;
+
+/// When a list is sent again over a link whose ends know different members.
+#[derive(Debug)]
+pub(super) struct Repair {
+    wait: Duration,
+    due: Option<Instant>,
+}
+
+impl Default for Repair {
+    fn default() -> Self {
+        Self {
+            wait: REPAIR_AFTER,
+            due: None,
+        }
+    }
+}
+
+/// What a member adds to the digest of all.
+fn mix(record: &Record) -> u64 {
+    let mut hasher = SipHasher24::new();
+    hasher.write(&record.node.0);
+    hasher.write(&record.epoch.0.to_le_bytes());
+    hasher.finish()
+}
 
 impl Membership {
     /// Members from the data directory: down since they were last known not to be.
@@ -231,7 +262,9 @@ impl Membership {
         let stopped = known.phase == Phase::Stopped;
         let age = Duration::from_millis(known.down_ms);
         let down = !living || stopped;
-        let attempt = self.peers.remove(&node).map(|peer| peer.attempt);
+        let old = self.peers.remove(&node);
+        self.digest ^= mix(&known.record) ^ old.as_ref().map_or(0, |peer| mix(&peer.record));
+        let attempt = old.map(|peer| peer.attempt);
         let peer = Peer {
             record: known.record,
             state: if down { State::Down } else { State::Alive },
@@ -333,6 +366,7 @@ impl Membership {
         let Some(peer) = self.peers.remove(&node) else {
             return;
         };
+        self.digest ^= mix(&peer.record);
         if let Some(round) = peer.round {
             self.rounds.remove(&round);
             self.timers.cancel(Timer::Probe(round));
@@ -388,16 +422,35 @@ impl Membership {
 
     /// Of all members and their lives but the two ends of a link, to see whether both know the same.
     pub(super) fn digest(&self, other: NodeId) -> u64 {
-        let mut digest = 0;
-        for (node, peer) in &self.peers {
-            if *node != other && peer.state != State::Left {
-                let mut hasher = SipHasher24::new();
-                hasher.write(&node.0);
-                hasher.write(&peer.record.epoch.0.to_le_bytes());
-                digest ^= hasher.finish();
-            }
+        self.digest ^ self.peers.get(&other).map_or(0, |peer| mix(&peer.record))
+    }
+
+    /// Of all members and their lives, this node included.
+    pub(super) fn own_digest(&self) -> u32 {
+        ((self.digest ^ mix(&self.record)) & u64::from(u32::MAX)) as u32
+    }
+
+    /// A heartbeat says what its sender knows of members. Where that goes on differing from what is
+    /// known here, a list was lost: it is sent again, ever more rarely, since the two may also differ in
+    /// whom they remember of the dead.
+    pub(super) fn compare_members(&mut self, now: Now, id: LinkId, digest: u32, out: &mut Outbox) {
+        let same = digest == self.own_digest();
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        if same {
+            link.repair = Repair::default();
+            return;
         }
-        digest
+        let due = *link.repair.due.get_or_insert(now.at + link.repair.wait);
+        if now.at < due {
+            return;
+        }
+        link.repair.wait = (2 * link.repair.wait).min(REPAIR_MAX);
+        link.repair.due = Some(now.at + link.repair.wait);
+        let node = link.peer;
+        self.stats.lists_repeated += 1;
+        self.send_list(now, id, node, out);
     }
 
     /// This node, as it tells others of itself.

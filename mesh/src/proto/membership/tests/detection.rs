@@ -203,6 +203,23 @@ fn a_paused_observer_accuses_nobody_when_it_resumes() {
 }
 
 #[test]
+fn a_node_whose_timers_come_late_reads_what_has_come_before_it_judges() {
+    let mut world = World::meshed(4);
+    world.now = world.now + secs(3);
+    world.with(0, |machine, now, out| {
+        machine.on_tick(now, crate::proto::routes::Summary::default(), out);
+    });
+    assert_eq!(world.counter(0, "membership_probes_total"), 0);
+    assert_eq!(world.counter(0, "membership_pauses_total"), 1);
+    // For a while it has more patience with others than usual, but at most eight times.
+    world.power_off(1);
+    world.run(secs(2));
+    assert_eq!(world.state(0, 1), Some(State::Alive));
+    world.run(secs(9));
+    assert_eq!(world.state(0, 1), Some(State::Down));
+}
+
+#[test]
 fn a_paused_node_comes_back_in_the_same_epoch() {
     let mut world = World::meshed(4);
     world.pause(1, secs(5));
@@ -295,10 +312,11 @@ fn a_node_cannot_be_made_to_panic_by_any_message_of_a_member() {
         Message::Stopped { epoch },
         Message::Heartbeat {
             routes: crate::proto::routes::Summary::default(),
-            sent_us: u64::MAX,
-            echo: Some(crate::proto::membership::Echo {
-                sent_us: u64::MAX,
-                held_us: u64::MAX,
+            vitals: Some(crate::proto::membership::Vitals {
+                sent_us: u32::MAX,
+                echo_us: Some(u32::MAX),
+                digest: 0,
+                phase: crate::proto::membership::Phase::Serving,
             }),
         },
     ];

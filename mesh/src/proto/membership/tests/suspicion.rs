@@ -125,6 +125,17 @@ fn a_suspected_member_refutes_by_a_higher_incarnation_and_keeps_its_epoch() {
 }
 
 #[test]
+fn an_accuser_that_the_accused_cannot_reach_hears_the_refutation_from_who_can() {
+    let mut world = World::meshed(3);
+    world.cut(0, 2);
+    world.say(0, 1, accuse(2, 0));
+    world.run(ms(100));
+    // Node 2 takes its link to 0 for sound yet: what it says there is lost.
+    assert!(world.is_linked(2, 0));
+    assert_eq!(incarnation(&world, 0, 2), 1);
+}
+
+#[test]
 fn an_accusation_that_was_refuted_is_answered_with_the_newer_record() {
     let mut world = World::meshed(3);
     world.say(1, 2, accuse(2, 0));
@@ -233,6 +244,18 @@ fn a_member_that_stopped_is_down_for_all_at_once_and_nobody_suspects_it() {
         let storing = world.machine(at).storing(world.now());
         assert!(storing.contains(&(id(3), 1)), "its slots wait for it");
     }
+}
+
+#[test]
+fn a_goodbye_that_was_lost_is_made_up_for_by_heartbeats() {
+    let mut world = World::meshed(3);
+    world.cut_off(2);
+    world.with(2, |machine, now, out| machine.stopping(now, out));
+    world.run(ms(50));
+    world.heal();
+    assert!(!world.life(0, 2).unwrap().stopping);
+    world.run(ms(1_100));
+    assert!(world.life(0, 2).unwrap().stopping);
 }
 
 #[test]
