@@ -158,6 +158,19 @@ fn a_steady_helper_is_kept_and_no_view_is_disturbed() {
 }
 
 #[test]
+fn a_helper_is_not_left_for_one_that_answers_a_little_sooner() {
+    let mut world = World::meshed(5);
+    world.cut(0, 1);
+    world.run(secs(3));
+    let first = helper(&world, 0, 1).unwrap();
+    world.delay(0, first, ms(10));
+    world.nodes[0].events.clear();
+    world.run(secs(10));
+    assert_eq!(helper(&world, 0, 1), Some(first));
+    assert_eq!(world.nodes[0].events, Vec::new());
+}
+
+#[test]
 fn a_node_whose_machine_dies_is_down_everywhere_within_a_second_and_a_half() {
     for nodes in [3, 4, 5, 8, 20] {
         let mut world = World::meshed(nodes);

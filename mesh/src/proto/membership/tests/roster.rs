@@ -123,6 +123,17 @@ fn a_loopback_address_learned_from_afar_is_neither_dialled_nor_passed_on() {
 }
 
 #[test]
+fn a_loopback_address_that_a_far_peer_says_of_itself_is_not_taken() {
+    let mut world = World::new(2);
+    world.nodes[1].more_addresses = vec![address("127.0.0.1:8090"), address("10.7.7.7:8090")];
+    world.start_chain();
+    world.run(secs(1));
+    let member = world.machine(0).members().nth(1).unwrap();
+    let expected = vec![world.address(1), address("10.7.7.7:8090")];
+    assert_eq!(member.record.addresses, expected);
+}
+
+#[test]
 fn nodes_on_one_machine_find_each_other_by_loopback_addresses() {
     let mut world = World::new(0);
     for port in ["9001", "9002", "9003"] {

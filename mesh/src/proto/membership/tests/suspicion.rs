@@ -79,6 +79,19 @@ fn of_four_members_it_takes_three_observers() {
 }
 
 #[test]
+fn with_a_member_less_fewer_votes_are_enough_for_the_next() {
+    let mut world = World::meshed(4);
+    world.power_off(2);
+    world.run(ms(400));
+    world.power_off(3);
+    world.run_until(secs(6), |world| world.state(0, 2) == Some(State::Down));
+    assert_eq!(world.counter(0, "membership_downs_timed_total"), 1);
+    world.run(ms(20));
+    assert_eq!(world.state(0, 3), Some(State::Down));
+    assert_eq!(world.counter(0, "membership_downs_voted_total"), 1);
+}
+
+#[test]
 fn nobody_turns_against_a_member_that_he_hears_himself() {
     let mut world = World::meshed(6);
     for from in [1, 2, 3, 4] {
