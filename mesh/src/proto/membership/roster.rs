@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hasher as _;
+use std::ops::Bound;
 use std::time::Duration;
 
 use siphasher::sip::SipHasher24;
@@ -25,6 +26,12 @@ use super::{Event, Membership, State};
 /// News of members is gathered for so long before it is told on: a whole mesh that starts at once costs
 /// a few frames per pair of nodes.
 const GOSSIP_AFTER: Duration = Duration::from_millis(100);
+
+/// To so many peers at a time, since a slice of the news is copied for each.
+const GOSSIP_PEERS: usize = 4;
+
+/// And that long between them.
+const GOSSIP_STEP: Duration = Duration::from_millis(1);
 
 /// The member list is written down that long after a change.
 const KEEP_AFTER: Duration = Duration::from_secs(1);
@@ -311,28 +318,47 @@ impl Membership {
         }
     }
 
-    /// News is told to whoever was not there when it came.
+    /// News is told to whoever was not there when it came, a few peers at a time.
     pub(super) fn on_gossip_timer(&mut self, now: Now, out: &mut Outbox) {
-        let news = std::mem::take(&mut self.news);
-        for (node, peer) in &self.peers {
-            let Some((id, link)) = peer
-                .links
-                .first()
-                .and_then(|id| Some((*id, self.links.get(id)?)))
-            else {
-                continue;
-            };
-            let unknown = |(about, (teller, learned)): &(&NodeId, &(NodeId, Instant))| {
-                *about != node && teller != node && link.told <= *learned
-            };
-            let members: Vec<_> = news
-                .iter()
-                .filter(unknown)
-                .filter_map(|(about, _)| Some(self.peers.get(about)?.known(now)))
-                .collect();
-            for slice in members.chunks(MEMBERS_MAX) {
-                out.send_on(id, Message::Members(slice.to_vec()));
-            }
+        let fresh = &mut self.news;
+        let (news, told) = self
+            .telling
+            .take()
+            .unwrap_or_else(|| (std::mem::take(fresh), None));
+        let from = told.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut next = self.peers.range((from, Bound::Unbounded));
+        let slice: Vec<_> = next
+            .by_ref()
+            .take(GOSSIP_PEERS)
+            .map(|(node, _)| *node)
+            .collect();
+        let more = next.next().is_some();
+        for node in &slice {
+            self.tell_news(now, *node, &news, out);
+        }
+        if more {
+            self.telling = Some((news, slice.last().copied()));
+            self.timers.set(Timer::Gossip, now.at + GOSSIP_STEP);
+        } else if !self.news.is_empty() {
+            self.timers.set(Timer::Gossip, now.at + GOSSIP_AFTER);
+        }
+    }
+
+    fn tell_news(&self, now: Now, node: NodeId, news: &News, out: &mut Outbox) {
+        let Some(id) = self.link_to(node) else {
+            return;
+        };
+        let told = self.links.get(&id).map(|link| link.told);
+        let unknown = |(about, (teller, learned)): &(&NodeId, &(NodeId, Instant))| {
+            **about != node && *teller != node && told.is_some_and(|told| told <= *learned)
+        };
+        let members: Vec<_> = news
+            .iter()
+            .filter(unknown)
+            .filter_map(|(about, _)| Some(self.peers.get(about)?.known(now)))
+            .collect();
+        for slice in members.chunks(MEMBERS_MAX) {
+            out.send_on(id, Message::Members(slice.to_vec()));
         }
     }
 
@@ -341,8 +367,14 @@ impl Membership {
         self.timers.set_earlier(Timer::Keep, now.at + KEEP_AFTER);
     }
 
-    /// The member list is written down.
+    /// The member list is written down, now and again later.
     pub(super) fn on_keep_timer(&mut self, now: Now, out: &mut Outbox) {
+        self.keep(now, out);
+        self.timers.set(Timer::Keep, now.at + KEEP_EVERY);
+    }
+
+    /// The member list is written down.
+    pub(super) fn keep(&self, now: Now, out: &mut Outbox) {
         let members = self
             .peers
             .values()
@@ -358,7 +390,6 @@ impl Membership {
             })
             .collect();
         out.push(Output::Keep { members });
-        self.timers.set(Timer::Keep, now.at + KEEP_EVERY);
     }
 
     /// A member is gone for good as far as this node is concerned; its epoch stays.

@@ -218,7 +218,7 @@ fn a_paused_observer_accuses_nobody_when_it_resumes() {
 #[test]
 fn a_node_whose_timers_come_late_reads_what_has_come_before_it_judges() {
     let mut world = World::meshed(4);
-    world.now = world.now + secs(3);
+    world.now = world.now + secs(10);
     world.with(0, |machine, now, out| {
         machine.on_tick(now, crate::proto::routes::Summary::default(), out);
     });
@@ -228,7 +228,7 @@ fn a_node_whose_timers_come_late_reads_what_has_come_before_it_judges() {
     world.power_off(1);
     world.run(secs(2));
     assert_eq!(world.state(0, 1), Some(State::Alive));
-    world.run(secs(9));
+    world.run(secs(12));
     assert_eq!(world.state(0, 1), Some(State::Down));
 }
 

@@ -197,6 +197,21 @@ fn a_node_that_is_cut_off_calls_itself_isolated_and_accuses_nobody_afterwards() 
 }
 
 #[test]
+fn a_node_is_isolated_when_it_suspects_three_and_more_than_a_third() {
+    for (members, suspects, isolated) in [(4, 2, false), (8, 3, true), (9, 3, false), (9, 4, true)]
+    {
+        let mut world = World::meshed(members);
+        world.with(0, |machine, now, out| {
+            for suspect in 1..=suspects {
+                machine.suspect(now, id(suspect), out);
+            }
+        });
+        let said = world.nodes[0].notes.contains(&Note::Isolated(true));
+        assert_eq!(said, isolated, "{suspects} of {members}");
+    }
+}
+
+#[test]
 fn two_halves_of_a_mesh_hold_each_other_for_down_and_find_together_again() {
     let mut world = World::meshed(6);
     for a in 0..3 {
@@ -249,6 +264,8 @@ fn a_member_that_stopped_is_down_for_all_at_once_and_nobody_suspects_it() {
         };
         assert!(world.nodes[at].events.contains(&down));
     }
+    let seen = world.nodes[3].kept[0].seen_unix_ms;
+    assert!(world.now().unix_ms - 100 < seen, "kept at the end");
     world.crash(3);
     world.run(secs(5));
     for at in 0..3 {
