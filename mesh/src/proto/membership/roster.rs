@@ -185,7 +185,8 @@ impl Membership {
         if known.state == State::Left {
             return self.mark(node, epoch);
         }
-        if !self.make_room(now, node) {
+        // Nobody is forgotten to make room for one who is dead himself.
+        if !self.has_room() && !(living && self.make_room(now, node)) {
             self.stats.records_dropped += 1;
             return;
         }

@@ -123,6 +123,20 @@ fn enough_accusers_count_once_own_evidence_is_gone() {
 }
 
 #[test]
+fn what_others_said_counts_at_once_when_the_link_closes() {
+    let mut world = World::meshed(6);
+    world.power_off(5);
+    for from in [1, 2, 3] {
+        world.say(from, 0, accuse(5, 0));
+    }
+    world.run(ms(20));
+    assert_eq!(world.state(0, 5), Some(State::Alive));
+    world.crash(5);
+    world.run(ms(20));
+    assert_eq!(world.state(0, 5), Some(State::Down));
+}
+
+#[test]
 fn a_suspected_member_refutes_by_a_higher_incarnation_and_keeps_its_epoch() {
     // 0 finds no way to 2: neither its own link nor that of the only other node.
     let mut world = World::meshed(3);
