@@ -186,7 +186,8 @@ impl Membership {
             return self.mark(node, epoch);
         }
         // Nobody is forgotten to make room for one who is dead himself.
-        if !self.has_room() && !(living && self.make_room(now, node)) {
+        let room = self.has_room() || (living && self.make_room(now, node));
+        if !room {
             self.stats.records_dropped += 1;
             return;
         }
