@@ -5,11 +5,11 @@
 //!
 //! # How a node is noticed to be gone
 //!
-//! 1. Every frame is a sign of life; a link with nothing to say sends a heartbeat ([`pulse`]).
+//! 1. Every frame is a sign of life; a link with nothing to say sends a heartbeat (`pulse`).
 //! 2. A link that is silent or closed without a goodbye is looked at from elsewhere: three others are
-//!    asked to reach the node ([`probe`]). If one does, only the link is down, frames go through that
+//!    asked to reach the node (`probe`). If one does, only the link is down, frames go through that
 //!    helper ([`Reach::Through`]), and nobody else hears of it.
-//! 3. If none does, the node is suspected, and all are told ([`suspicion`]). It is down once enough
+//! 3. If none does, the node is suspected, and all are told (`suspicion`). It is down once enough
 //!    observers suspect it, or when it has not refuted the suspicion in time.
 //! 4. Down is a view: whatever the node sends later makes it alive again, in the same epoch.
 //!
@@ -18,8 +18,8 @@
 //! It decides nothing for others: no verdict travels, only suspicions, records and goodbyes. It never
 //! reads frames of other layers, and it does not send them: the facade asks [`Membership::reach`].
 //!
-//! Wire: [`message`]. Links and which of two is kept: [`link`]. Whom to dial: [`dial`]. The list itself:
-//! [`roster`].
+//! Wire: `message`. Links and which of two is kept: `link`. Whom to dial: `dial`. The list itself:
+//! `roster`.
 
 mod dial;
 mod link;
@@ -50,7 +50,7 @@ use crate::proto::output::{Contact, DialId, KeptMember, PeerAddress};
 use crate::proto::routes;
 use crate::time::{Instant, Now, Stamp};
 
-pub use message::{Echo, Greeting, MEMBERS_MAX, Message, WHY_MAX};
+pub use message::{Greeting, MEMBERS_MAX, Message, Vitals, WHY_MAX};
 pub use record::{ADDRESSES_MAX, Known, Phase, Record, URL_MAX, VERSION_MAX};
 
 use dial::{Dialer, Whom};
@@ -63,8 +63,8 @@ use stats::Stats;
 use timers::{Timer, Timers};
 
 /// How many timers one tick sees to at most; the rest is due at once again. Keeps a tick below 1 ms
-/// when the heartbeats of a whole mesh fall together.
-const TICK_TIMERS_MAX: usize = 256;
+/// also when all links of a large mesh fall silent together, where each timer looks at every member.
+const TICK_TIMERS_MAX: usize = 32;
 
 /// Tuning of this layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -228,12 +228,16 @@ pub struct Membership {
     /// All other members.
     peers: BTreeMap<NodeId, Peer>,
     marks: Marks,
+    /// XOR of `roster::mix` of all other members.
+    digest: u64,
     /// All connections, open or not.
     links: BTreeMap<LinkId, Link>,
     rounds: BTreeMap<u64, Round>,
     next_round: u64,
     dialer: Dialer,
     news: News,
+    /// News that is being told on, and who was told last.
+    telling: Option<(News, Option<NodeId>)>,
     timers: Timers,
     lateness: Lateness,
     /// Silence before this instant proves nothing: this node itself was not running.
@@ -258,11 +262,13 @@ impl Membership {
             isolated: false,
             peers: BTreeMap::new(),
             marks: Marks::default(),
+            digest: 0,
             links: BTreeMap::new(),
             rounds: BTreeMap::new(),
             next_round: 0,
             dialer: Dialer::new(start.contacts),
             news: News::new(),
+            telling: None,
             timers: Timers::default(),
             lateness: Lateness::default(),
             pardon: now.at,
@@ -400,12 +406,13 @@ impl Membership {
         }
     }
 
-    /// Says *stopped* to all: down without suspicion.
-    pub fn stopped(&mut self, _now: Now, out: &mut Outbox) {
+    /// Says *stopped* to all: down without suspicion. The member list is kept as it is now.
+    pub fn stopped(&mut self, now: Now, out: &mut Outbox) {
         if self.phase != Phase::Stopped {
             self.phase = Phase::Stopped;
             let epoch = self.record.epoch;
             self.tell_all(&Message::Stopped { epoch }, out);
+            self.keep(now, out);
         }
     }
 

@@ -21,6 +21,7 @@ use super::dial::Whom;
 use super::message::{Greeting, MEMBERS_MAX, Message, WHY_MAX};
 use super::pulse::RoundTrips;
 use super::record::{Known, Phase};
+use super::roster::Repair;
 use super::timers::Timer;
 use super::{Event, Membership, State};
 
@@ -56,9 +57,12 @@ pub(super) struct Link {
     pub(super) heard: Instant,
     /// Nothing came for too long.
     pub(super) silent: bool,
-    /// The last heartbeat that came: its time there and here.
-    pub(super) echo: Option<(u64, Instant)>,
+    /// How many heartbeats were sent.
+    pub(super) beats: u64,
+    /// The last vitals that came: their time there and here.
+    pub(super) echo: Option<(u32, Instant)>,
     pub(super) trips: RoundTrips,
+    pub(super) repair: Repair,
 }
 
 /// How far a link has come.
@@ -134,8 +138,10 @@ impl Membership {
             beat: now.at,
             heard: now.at,
             silent: false,
+            beats: 0,
             echo: None,
             trips: RoundTrips::default(),
+            repair: Repair::default(),
         };
         self.links.insert(id, link);
         self.greet(now, id, out);
@@ -219,10 +225,11 @@ impl Membership {
             // The greeting sent here names the higher epoch: whoever is there raises its own, or is a
             // copy that stops. Else the timer ends the link.
             self.stats.greetings_stale += 1;
-            if let Some(link) = self.links.get_mut(&id).filter(|link| link.is_greeted()) {
+            if let Some(link) = self.links.get_mut(&id).filter(|link| link.is_pending()) {
                 link.stage = Stage::Greeting;
+                self.greet(now, id, out);
             }
-            return self.greet(now, id, out);
+            return;
         }
         if !self.make_room(now, peer) {
             return self.refuse_join(now, id, out);
@@ -271,10 +278,13 @@ impl Membership {
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
-        let Stage::Greeted(greeting) = std::mem::replace(&mut link.stage, Stage::Open) else {
+        let Stage::Greeted(greeting) = &mut link.stage else {
             return;
         };
+        let greeting = greeting.clone();
+        link.stage = Stage::Open;
         let (node, whom, up) = (link.peer, link.whom, link.up);
+        let epoch = greeting.record.epoch;
         link.opened = Some(now.at);
         link.heard = now.at;
         link.silent = false;
@@ -293,6 +303,13 @@ impl Membership {
         self.learn(now, known, node, out);
         if !self.peers.contains_key(&node) {
             return self.refuse_join(now, id, out);
+        }
+        if epoch < self.highest(node) {
+            // A newer life became known while this one was being greeted.
+            if let Some(link) = self.links.get_mut(&id) {
+                link.stage = Stage::Greeting;
+            }
+            return self.greet(now, id, out);
         }
         self.stats.links_opened += 1;
         if !greeting.linked {
@@ -371,11 +388,12 @@ impl Membership {
             return;
         };
         self.sort_links(now, node);
-        let first = self.peers.get(&node).and_then(|peer| peer.links.first());
-        if first == Some(&id) {
-            return;
+        let links = self.peers.get(&node).map_or(&[][..], |peer| &peer.links);
+        match links.iter().position(|link| *link == id) {
+            Some(0) => return,
+            Some(_) => self.stats.links_duplicate += 1,
+            None => (),
         }
-        self.stats.links_duplicate += 1;
         self.hang_up(now, id, out);
     }
 
@@ -507,8 +525,14 @@ impl Membership {
     /// The whole member list, where the peer's differs; an empty one else, which is an answer too.
     fn send_members(&mut self, now: Now, id: LinkId, node: NodeId, digest: u64, out: &mut Outbox) {
         if digest == self.digest(node) {
-            return out.send_on(id, Message::Members(Vec::new()));
+            out.send_on(id, Message::Members(Vec::new()));
+        } else {
+            self.send_list(now, id, node, out);
         }
+    }
+
+    /// The whole member list but for the receiver, in slices; an empty one where there is none.
+    pub(super) fn send_list(&self, now: Now, id: LinkId, node: NodeId, out: &mut Outbox) {
         let all: Vec<_> = self
             .peers
             .values()

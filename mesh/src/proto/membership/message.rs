@@ -34,10 +34,8 @@ pub enum Message {
     Heartbeat {
         /// The sender's own set of routes.
         routes: routes::Summary,
-        /// The sender's monotonic time, microseconds: given back by the receiver in `echo`.
-        sent_us: u64,
-        /// The last heartbeat that came from the receiver.
-        echo: Option<Echo>,
+        /// What need not be said every time; with every fourth heartbeat.
+        vitals: Option<Vitals>,
     },
     /// The first message of both sides on every link.
     Greeting(Box<Greeting>),
@@ -125,11 +123,17 @@ pub struct Greeting {
     pub digest: u64,
 }
 
-/// A heartbeat given back, from which its sender learns the round trip.
+/// What heartbeats carry now and then. Idle links are most of what an idle mesh sends, so this is small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Echo {
-    /// Its `sent_us`.
-    pub sent_us: u64,
-    /// How long it lay here before the answer, microseconds.
-    pub held_us: u64,
+pub struct Vitals {
+    /// The sender's monotonic time, microseconds, its lower half: to be given back.
+    pub sent_us: u32,
+    /// What the receiver sent, with the time added for which it lay here: taken from the receiver's
+    /// present time it gives the round trip.
+    pub echo_us: Option<u32>,
+    /// Of all members that the sender knows, itself included: while it differs from the receiver's own,
+    /// a list may have been lost.
+    pub digest: u32,
+    /// What the sender has said of its end, in case that was lost.
+    pub phase: Phase,
 }

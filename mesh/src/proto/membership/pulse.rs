@@ -11,7 +11,8 @@ use crate::proto::outbox::Outbox;
 use crate::proto::routes;
 use crate::time::{Instant, Now};
 
-use super::message::{Echo, Message};
+use super::message::{Message, Vitals};
+use super::record::Phase;
 use super::timers::Timer;
 use super::{Event, Membership};
 
@@ -22,12 +23,19 @@ const SILENT_INTERVALS: u32 = 3;
 /// routes and the round trip.
 const BUSY_INTERVALS: u32 = 10;
 
+/// Every so many heartbeats carry vitals: one round trip a second is enough, and idle links are most of
+/// what an idle mesh sends.
+const VITALS_EVERY: u64 = 4;
+
 /// A longer round trip counts as this: one freak delay must not blind a link for minutes.
 const ROUND_TRIP_MAX: Duration = Duration::from_secs(2);
 
-/// The longest round trip is taken over one to two windows of so many samples, one or two minutes at
-/// four a second. Of a few hundred samples the maximum is as near to the p99.9 as one can get.
-const WINDOW_SAMPLES: u32 = 250;
+/// A longer one is no round trip but nonsense: no link stays open without a frame for so long.
+const ECHO_MAX: Duration = Duration::from_secs(60);
+
+/// The longest round trip is taken over one to two windows of so many samples, about two to
+/// four minutes. Of so few samples the maximum is as near to the p99.9 as one can get.
+const WINDOW_SAMPLES: u32 = 128;
 
 /// Lateness is remembered for one to two of these.
 const LATENESS_WINDOW: Duration = Duration::from_secs(5);
@@ -183,6 +191,7 @@ impl Membership {
         out: &mut Outbox,
     ) {
         let interval = self.config.heartbeat;
+        let (digest, phase) = (self.own_digest(), self.phase);
         let Some(link) = self.links.get_mut(&id).filter(|link| link.is_greeted()) else {
             return;
         };
@@ -190,17 +199,17 @@ impl Membership {
         if due <= now.at {
             link.sent = now.at;
             link.beat = now.at;
-            let echo = link.echo.map(|(sent_us, came)| Echo {
-                sent_us,
-                held_us: now.at.0.saturating_sub(came.0),
+            let vitals = link.beats.is_multiple_of(VITALS_EVERY).then(|| Vitals {
+                sent_us: low(now.at.0),
+                echo_us: link.echo.map(|(sent_us, came)| {
+                    let held = now.at.0.saturating_sub(came.0);
+                    sent_us.wrapping_add(low(held))
+                }),
+                digest,
+                phase,
             });
-            let sent_us = now.at.0;
-            let heartbeat = Message::Heartbeat {
-                routes,
-                sent_us,
-                echo,
-            };
-            out.send_on(id, heartbeat);
+            link.beats += 1;
+            out.send_on(id, Message::Heartbeat { routes, vitals });
             self.stats.heartbeats += 1;
         }
         let next = (link.sent + interval).min(link.beat + BUSY_INTERVALS * interval);
@@ -213,22 +222,32 @@ impl Membership {
         now: Now,
         id: LinkId,
         routes: routes::Summary,
-        sent_us: u64,
-        echo: Option<Echo>,
+        vitals: Option<Vitals>,
+        out: &mut Outbox,
     ) {
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
-        link.echo = Some((sent_us, now.at));
         let node = link.peer;
-        if let Some(echo) = echo {
-            let trip = now.at.0.checked_sub(echo.sent_us);
-            match trip.and_then(|trip| trip.checked_sub(echo.held_us)) {
-                Some(trip) => link.trips.add(Duration::from_micros(trip)),
-                None => self.stats.echoes_refused += 1,
+        self.events.push_back(Event::Summary { node, routes });
+        let Some(vitals) = vitals else {
+            return;
+        };
+        link.echo = Some((vitals.sent_us, now.at));
+        if let Some(echo) = vitals.echo_us {
+            let trip = Duration::from_micros(low(now.at.0).wrapping_sub(echo).into());
+            if trip <= ECHO_MAX {
+                link.trips.add(trip);
+            } else {
+                self.stats.echoes_refused += 1;
             }
         }
-        self.events.push_back(Event::Summary { node, routes });
+        match vitals.phase {
+            Phase::Serving => (),
+            Phase::Stopping => self.set_stopping(node),
+            Phase::Stopped => return self.become_stopped(now, node, out),
+        }
+        self.compare_members(now, id, vitals.digest, out);
     }
 
     /// Time to see whether a link has been silent for too long.
@@ -253,4 +272,9 @@ impl Membership {
         self.start_probe(now, node, out);
         self.doubt(now, node, out);
     }
+}
+
+/// The lower half; time counted in it wraps after an hour, far beyond any round trip.
+fn low(micros: u64) -> u32 {
+    (micros & u64::from(u32::MAX)) as u32
 }

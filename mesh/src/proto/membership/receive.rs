@@ -88,14 +88,9 @@ impl Membership {
             (Message::Stopped { epoch }, _) if self.highest(from) == epoch => {
                 self.become_stopped(now, from, out);
             }
-            (
-                Message::Heartbeat {
-                    routes,
-                    sent_us,
-                    echo,
-                },
-                Some(link),
-            ) => self.on_heartbeat(now, link, routes, sent_us, echo),
+            (Message::Heartbeat { routes, vitals }, Some(link)) => {
+                self.on_heartbeat(now, link, routes, vitals, out);
+            }
             (Message::Probe { round, target }, Some(_)) => self.on_probe(from, round, target, out),
             (
                 Message::Check {

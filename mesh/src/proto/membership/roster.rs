@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hasher as _;
+use std::ops::Bound;
 use std::time::Duration;
 
 use siphasher::sip::SipHasher24;
@@ -18,13 +19,19 @@ use crate::time::{Instant, Now};
 use super::dial::{Attempt, Whom};
 use super::message::{MEMBERS_MAX, Message};
 use super::peer::{Peer, Since, millis};
-use super::record::{Known, Phase};
+use super::record::{Known, Phase, Record};
 use super::timers::Timer;
 use super::{Event, Membership, State};
 
 /// News of members is gathered for so long before it is told on: a whole mesh that starts at once costs
 /// a few frames per pair of nodes.
 const GOSSIP_AFTER: Duration = Duration::from_millis(100);
+
+/// To so many peers at a time, since a slice of the news is copied for each.
+const GOSSIP_PEERS: usize = 4;
+
+/// And that long between them.
+const GOSSIP_STEP: Duration = Duration::from_millis(1);
 
 /// The member list is written down that long after a change.
 const KEEP_AFTER: Duration = Duration::from_secs(1);
@@ -35,6 +42,13 @@ const KEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// A member heard of is probed through others when there is no link to it after so long.
 const CHECK_AFTER: Duration = Duration::from_secs(1);
+
+/// Two ends of a link may know different members for so long before a list is sent again: news takes a
+/// moment to come round.
+const REPAIR_AFTER: Duration = Duration::from_secs(2);
+
+/// And at most that long between two such lists.
+const REPAIR_MAX: Duration = Duration::from_secs(60);
 
 /// How many forgotten members are remembered by their epoch; the one forgotten first makes room. At a
 /// node replaced every hour this covers half a year.
@@ -66,6 +80,30 @@ impl Marks {
 
 /// News that is to be told on: who told it here, and when.
 pub(super) type News = BTreeMap<NodeId, (NodeId, Instant)>;
+
+/// When a list is sent again over a link whose ends know different members.
+#[derive(Debug)]
+pub(super) struct Repair {
+    wait: Duration,
+    due: Option<Instant>,
+}
+
+impl Default for Repair {
+    fn default() -> Self {
+        Self {
+            wait: REPAIR_AFTER,
+            due: None,
+        }
+    }
+}
+
+/// What a member adds to the digest of all.
+fn mix(record: &Record) -> u64 {
+    let mut hasher = SipHasher24::new();
+    hasher.write(&record.node.0);
+    hasher.write(&record.epoch.0.to_le_bytes());
+    hasher.finish()
+}
 
 impl Membership {
     /// Members from the data directory: down since they were last known not to be.
@@ -147,7 +185,9 @@ impl Membership {
         if known.state == State::Left {
             return self.mark(node, epoch);
         }
-        if !self.make_room(now, node) {
+        // Nobody is forgotten to make room for one who is dead himself.
+        let room = self.has_room() || (living && self.make_room(now, node));
+        if !room {
             self.stats.records_dropped += 1;
             return;
         }
@@ -231,7 +271,9 @@ impl Membership {
         let stopped = known.phase == Phase::Stopped;
         let age = Duration::from_millis(known.down_ms);
         let down = !living || stopped;
-        let attempt = self.peers.remove(&node).map(|peer| peer.attempt);
+        let old = self.peers.remove(&node);
+        self.digest ^= mix(&known.record) ^ old.as_ref().map_or(0, |peer| mix(&peer.record));
+        let attempt = old.map(|peer| peer.attempt);
         let peer = Peer {
             record: known.record,
             state: if down { State::Down } else { State::Alive },
@@ -278,28 +320,47 @@ impl Membership {
         }
     }
 
-    /// News is told to whoever was not there when it came.
+    /// News is told to whoever was not there when it came, a few peers at a time.
     pub(super) fn on_gossip_timer(&mut self, now: Now, out: &mut Outbox) {
-        let news = std::mem::take(&mut self.news);
-        for (node, peer) in &self.peers {
-            let Some((id, link)) = peer
-                .links
-                .first()
-                .and_then(|id| Some((*id, self.links.get(id)?)))
-            else {
-                continue;
-            };
-            let unknown = |(about, (teller, learned)): &(&NodeId, &(NodeId, Instant))| {
-                *about != node && teller != node && link.told <= *learned
-            };
-            let members: Vec<_> = news
-                .iter()
-                .filter(unknown)
-                .filter_map(|(about, _)| Some(self.peers.get(about)?.known(now)))
-                .collect();
-            for slice in members.chunks(MEMBERS_MAX) {
-                out.send_on(id, Message::Members(slice.to_vec()));
-            }
+        let fresh = &mut self.news;
+        let (news, told) = self
+            .telling
+            .take()
+            .unwrap_or_else(|| (std::mem::take(fresh), None));
+        let from = told.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut next = self.peers.range((from, Bound::Unbounded));
+        let slice: Vec<_> = next
+            .by_ref()
+            .take(GOSSIP_PEERS)
+            .map(|(node, _)| *node)
+            .collect();
+        let more = next.next().is_some();
+        for node in &slice {
+            self.tell_news(now, *node, &news, out);
+        }
+        if more {
+            self.telling = Some((news, slice.last().copied()));
+            self.timers.set(Timer::Gossip, now.at + GOSSIP_STEP);
+        } else if !self.news.is_empty() {
+            self.timers.set(Timer::Gossip, now.at + GOSSIP_AFTER);
+        }
+    }
+
+    fn tell_news(&self, now: Now, node: NodeId, news: &News, out: &mut Outbox) {
+        let Some(id) = self.link_to(node) else {
+            return;
+        };
+        let told = self.links.get(&id).map(|link| link.told);
+        let unknown = |(about, (teller, learned)): &(&NodeId, &(NodeId, Instant))| {
+            **about != node && *teller != node && told.is_some_and(|told| told <= *learned)
+        };
+        let members: Vec<_> = news
+            .iter()
+            .filter(unknown)
+            .filter_map(|(about, _)| Some(self.peers.get(about)?.known(now)))
+            .collect();
+        for slice in members.chunks(MEMBERS_MAX) {
+            out.send_on(id, Message::Members(slice.to_vec()));
         }
     }
 
@@ -308,8 +369,14 @@ impl Membership {
         self.timers.set_earlier(Timer::Keep, now.at + KEEP_AFTER);
     }
 
-    /// The member list is written down.
+    /// The member list is written down, now and again later.
     pub(super) fn on_keep_timer(&mut self, now: Now, out: &mut Outbox) {
+        self.keep(now, out);
+        self.timers.set(Timer::Keep, now.at + KEEP_EVERY);
+    }
+
+    /// The member list is written down.
+    pub(super) fn keep(&self, now: Now, out: &mut Outbox) {
         let members = self
             .peers
             .values()
@@ -325,7 +392,6 @@ impl Membership {
             })
             .collect();
         out.push(Output::Keep { members });
-        self.timers.set(Timer::Keep, now.at + KEEP_EVERY);
     }
 
     /// A member is gone for good as far as this node is concerned; its epoch stays.
@@ -333,6 +399,7 @@ impl Membership {
         let Some(peer) = self.peers.remove(&node) else {
             return;
         };
+        self.digest ^= mix(&peer.record);
         if let Some(round) = peer.round {
             self.rounds.remove(&round);
             self.timers.cancel(Timer::Probe(round));
@@ -388,16 +455,35 @@ impl Membership {
 
     /// Of all members and their lives but the two ends of a link, to see whether both know the same.
     pub(super) fn digest(&self, other: NodeId) -> u64 {
-        let mut digest = 0;
-        for (node, peer) in &self.peers {
-            if *node != other && peer.state != State::Left {
-                let mut hasher = SipHasher24::new();
-                hasher.write(&node.0);
-                hasher.write(&peer.record.epoch.0.to_le_bytes());
-                digest ^= hasher.finish();
-            }
+        self.digest ^ self.peers.get(&other).map_or(0, |peer| mix(&peer.record))
+    }
+
+    /// Of all members and their lives, this node included.
+    pub(super) fn own_digest(&self) -> u32 {
+        ((self.digest ^ mix(&self.record)) & u64::from(u32::MAX)) as u32
+    }
+
+    /// A heartbeat says what its sender knows of members. Where that goes on differing from what is
+    /// known here, a list was lost: it is sent again, ever more rarely, since the two may also differ in
+    /// whom they remember of the dead.
+    pub(super) fn compare_members(&mut self, now: Now, id: LinkId, digest: u32, out: &mut Outbox) {
+        let same = digest == self.own_digest();
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        if same {
+            link.repair = Repair::default();
+            return;
         }
-        digest
+        let due = *link.repair.due.get_or_insert(now.at + link.repair.wait);
+        if now.at < due {
+            return;
+        }
+        link.repair.wait = (2 * link.repair.wait).min(REPAIR_MAX);
+        link.repair.due = Some(now.at + link.repair.wait);
+        let node = link.peer;
+        self.stats.lists_repeated += 1;
+        self.send_list(now, id, node, out);
     }
 
     /// This node, as it tells others of itself.

@@ -28,6 +28,8 @@ pub(super) struct Stats {
     pub(super) records_dropped: u64,
     /// Records of lives that were forgotten or superseded.
     pub(super) records_stale: u64,
+    /// Member lists sent again since two ends of a link knew different members.
+    pub(super) lists_repeated: u64,
     /// Epochs of forgotten members that had to make room.
     pub(super) marks_dropped: u64,
     /// Addresses found for which there was no room.
@@ -79,6 +81,7 @@ impl Stats {
             ("membership_records_refused_total", self.records_refused),
             ("membership_records_dropped_total", self.records_dropped),
             ("membership_records_stale_total", self.records_stale),
+            ("membership_lists_repeated_total", self.lists_repeated),
             ("membership_marks_dropped_total", self.marks_dropped),
             ("membership_contacts_dropped_total", self.contacts_dropped),
             ("membership_dials_total", self.dials),

@@ -6,4 +6,5 @@ mod faults;
 mod links;
 mod roster;
 mod suspicion;
+mod wire;
 mod world;

@@ -158,6 +158,19 @@ fn a_steady_helper_is_kept_and_no_view_is_disturbed() {
 }
 
 #[test]
+fn a_helper_is_not_left_for_one_that_answers_a_little_sooner() {
+    let mut world = World::meshed(5);
+    world.cut(0, 1);
+    world.run(secs(3));
+    let first = helper(&world, 0, 1).unwrap();
+    world.delay(0, first, ms(10));
+    world.nodes[0].events.clear();
+    world.run(secs(10));
+    assert_eq!(helper(&world, 0, 1), Some(first));
+    assert_eq!(world.nodes[0].events, Vec::new());
+}
+
+#[test]
 fn a_node_whose_machine_dies_is_down_everywhere_within_a_second_and_a_half() {
     for nodes in [3, 4, 5, 8, 20] {
         let mut world = World::meshed(nodes);
@@ -200,6 +213,23 @@ fn a_paused_observer_accuses_nobody_when_it_resumes() {
         }
         assert_eq!(world.count_sent(0, is_suspect), 0, "{nodes}");
     }
+}
+
+#[test]
+fn a_node_whose_timers_come_late_reads_what_has_come_before_it_judges() {
+    let mut world = World::meshed(4);
+    world.now = world.now + secs(10);
+    world.with(0, |machine, now, out| {
+        machine.on_tick(now, crate::proto::routes::Summary::default(), out);
+    });
+    assert_eq!(world.counter(0, "membership_probes_total"), 0);
+    assert_eq!(world.counter(0, "membership_pauses_total"), 1);
+    // For a while it has more patience with others than usual, but at most eight times.
+    world.power_off(1);
+    world.run(secs(2));
+    assert_eq!(world.state(0, 1), Some(State::Alive));
+    world.run(secs(12));
+    assert_eq!(world.state(0, 1), Some(State::Down));
 }
 
 #[test]
@@ -295,10 +325,11 @@ fn a_node_cannot_be_made_to_panic_by_any_message_of_a_member() {
         Message::Stopped { epoch },
         Message::Heartbeat {
             routes: crate::proto::routes::Summary::default(),
-            sent_us: u64::MAX,
-            echo: Some(crate::proto::membership::Echo {
-                sent_us: u64::MAX,
-                held_us: u64::MAX,
+            vitals: Some(crate::proto::membership::Vitals {
+                sent_us: u32::MAX,
+                echo_us: Some(u32::MAX),
+                digest: 0,
+                phase: crate::proto::membership::Phase::Serving,
             }),
         },
     ];

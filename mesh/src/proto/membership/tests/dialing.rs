@@ -86,6 +86,19 @@ fn no_more_than_32_dials_are_under_way_at_once() {
 }
 
 #[test]
+fn whoever_waits_for_a_dial_gets_its_turn() {
+    let mut world = World::new(50);
+    let members = (1..50).map(|at| KeptMember {
+        record: world.record(at),
+        seen_unix_ms: super::world::WALL,
+    });
+    let members = members.collect();
+    world.start_with(0, vec![], members);
+    world.run(ms(50));
+    assert_eq!(world.nodes[0].dials, 49);
+}
+
+#[test]
 fn a_lost_link_is_dialled_again_at_once() {
     let mut world = World::meshed(3);
     world.reset(0, 1);

@@ -146,6 +146,21 @@ fn a_link_that_the_other_end_has_lost_gives_way_to_a_new_one() {
 }
 
 #[test]
+fn frames_go_over_the_new_link_as_soon_as_it_is_known_that_the_old_one_is_lost() {
+    for (loser, other) in [(0, 1), (1, 0), (0, 2), (2, 0)] {
+        let mut world = World::meshed(3);
+        world.run(secs(2));
+        world.forget_wires(loser, other);
+        world.run(ms(1));
+        assert!(!world.is_linked(loser, other));
+        world.run_until(ms(600), |world| world.is_linked(loser, other));
+        world.run(ms(10));
+        assert!(world.is_link_sound(loser, other));
+        assert!(world.is_link_sound(other, loser), "{loser} {other}");
+    }
+}
+
+#[test]
 fn a_higher_epoch_replaces_the_older_life_and_its_links() {
     let mut world = World::meshed(3);
     // The machine of node 2 is switched off and on again: nobody hears the old links close.

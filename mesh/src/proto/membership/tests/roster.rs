@@ -74,6 +74,28 @@ fn links_between_nodes_that_know_the_same_members_carry_no_list() {
 }
 
 #[test]
+fn a_list_that_was_lost_is_sent_again() {
+    let mut world = World::new(3);
+    world.start(0, vec![]);
+    world.start(1, vec![0]);
+    world.start(2, vec![1]);
+    world.cut(0, 2);
+    world.run(ms(4));
+    while world.life(1, 2).is_none() {
+        world.run(ms(1));
+    }
+    // Whatever node 1 tells of either is lost; then nothing is in the way any more.
+    world.cut(1, 2);
+    world.cut(0, 1);
+    world.run(ms(300));
+    world.heal();
+    assert_eq!((world.life(0, 2), world.life(2, 0)), (None, None));
+    let took = world.run_until(secs(10), World::is_meshed);
+    assert!(took < secs(5), "{took:?}");
+    assert!(world.counter(1, "membership_lists_repeated_total") > 0);
+}
+
+#[test]
 fn a_loopback_address_learned_from_afar_is_neither_dialled_nor_passed_on() {
     let mut world = World::meshed(3);
     let mut news = known(&world, 0);
@@ -98,6 +120,17 @@ fn a_loopback_address_learned_from_afar_is_neither_dialled_nor_passed_on() {
     };
     assert_eq!(world.count_sent(0, passed), 0);
     assert_eq!(world.nodes[0].dials, 0, "nobody is dialled");
+}
+
+#[test]
+fn a_loopback_address_that_a_far_peer_says_of_itself_is_not_taken() {
+    let mut world = World::new(2);
+    world.nodes[1].more_addresses = vec![address("127.0.0.1:8090"), address("10.7.7.7:8090")];
+    world.start_chain();
+    world.run(secs(1));
+    let member = world.machine(0).members().nth(1).unwrap();
+    let expected = vec![world.address(1), address("10.7.7.7:8090")];
+    assert_eq!(member.record.addresses, expected);
 }
 
 #[test]

@@ -79,6 +79,19 @@ fn of_four_members_it_takes_three_observers() {
 }
 
 #[test]
+fn with_a_member_less_fewer_votes_are_enough_for_the_next() {
+    let mut world = World::meshed(4);
+    world.power_off(2);
+    world.run(ms(400));
+    world.power_off(3);
+    world.run_until(secs(6), |world| world.state(0, 2) == Some(State::Down));
+    assert_eq!(world.counter(0, "membership_downs_timed_total"), 1);
+    world.run(ms(20));
+    assert_eq!(world.state(0, 3), Some(State::Down));
+    assert_eq!(world.counter(0, "membership_downs_voted_total"), 1);
+}
+
+#[test]
 fn nobody_turns_against_a_member_that_he_hears_himself() {
     let mut world = World::meshed(6);
     for from in [1, 2, 3, 4] {
@@ -110,6 +123,20 @@ fn enough_accusers_count_once_own_evidence_is_gone() {
 }
 
 #[test]
+fn what_others_said_counts_at_once_when_the_link_closes() {
+    let mut world = World::meshed(6);
+    world.power_off(5);
+    for from in [1, 2, 3] {
+        world.say(from, 0, accuse(5, 0));
+    }
+    world.run(ms(20));
+    assert_eq!(world.state(0, 5), Some(State::Alive));
+    world.crash(5);
+    world.run(ms(20));
+    assert_eq!(world.state(0, 5), Some(State::Down));
+}
+
+#[test]
 fn a_suspected_member_refutes_by_a_higher_incarnation_and_keeps_its_epoch() {
     // 0 finds no way to 2: neither its own link nor that of the only other node.
     let mut world = World::meshed(3);
@@ -122,6 +149,17 @@ fn a_suspected_member_refutes_by_a_higher_incarnation_and_keeps_its_epoch() {
     assert_eq!(world.life(0, 2).unwrap().epoch, Epoch(100));
     assert!(incarnation(&world, 0, 2) >= 1);
     assert_eq!(incarnation(&world, 0, 2), incarnation(&world, 1, 2));
+}
+
+#[test]
+fn an_accuser_that_the_accused_cannot_reach_hears_the_refutation_from_who_can() {
+    let mut world = World::meshed(3);
+    world.cut(0, 2);
+    world.say(0, 1, accuse(2, 0));
+    world.run(ms(100));
+    // Node 2 takes its link to 0 for sound yet: what it says there is lost.
+    assert!(world.is_linked(2, 0));
+    assert_eq!(incarnation(&world, 0, 2), 1);
 }
 
 #[test]
@@ -169,6 +207,21 @@ fn a_node_that_is_cut_off_calls_itself_isolated_and_accuses_nobody_afterwards() 
     }
     for of in 1..8 {
         world.assert_unchanged_but(of, &[0]);
+    }
+}
+
+#[test]
+fn a_node_is_isolated_when_it_suspects_three_and_more_than_a_third() {
+    for (members, suspects, isolated) in [(4, 2, false), (8, 3, true), (9, 3, false), (9, 4, true)]
+    {
+        let mut world = World::meshed(members);
+        world.with(0, |machine, now, out| {
+            for suspect in 1..=suspects {
+                machine.suspect(now, id(suspect), out);
+            }
+        });
+        let said = world.nodes[0].notes.contains(&Note::Isolated(true));
+        assert_eq!(said, isolated, "{suspects} of {members}");
     }
 }
 
@@ -225,6 +278,8 @@ fn a_member_that_stopped_is_down_for_all_at_once_and_nobody_suspects_it() {
         };
         assert!(world.nodes[at].events.contains(&down));
     }
+    let seen = world.nodes[3].kept[0].seen_unix_ms;
+    assert!(world.now().unix_ms - 100 < seen, "kept at the end");
     world.crash(3);
     world.run(secs(5));
     for at in 0..3 {
@@ -233,6 +288,18 @@ fn a_member_that_stopped_is_down_for_all_at_once_and_nobody_suspects_it() {
         let storing = world.machine(at).storing(world.now());
         assert!(storing.contains(&(id(3), 1)), "its slots wait for it");
     }
+}
+
+#[test]
+fn a_goodbye_that_was_lost_is_made_up_for_by_heartbeats() {
+    let mut world = World::meshed(3);
+    world.cut_off(2);
+    world.with(2, |machine, now, out| machine.stopping(now, out));
+    world.run(ms(50));
+    world.heal();
+    assert!(!world.life(0, 2).unwrap().stopping);
+    world.run(ms(1_100));
+    assert!(world.life(0, 2).unwrap().stopping);
 }
 
 #[test]

@@ -63,6 +63,8 @@ pub(super) struct Node {
     pub(super) dialling_most: u64,
     id: NodeId,
     address: PeerAddress,
+    /// What it says of itself besides that.
+    pub(super) more_addresses: Vec<PeerAddress>,
     epoch: u64,
     paused_until: Instant,
 }
@@ -76,6 +78,8 @@ pub(super) struct World {
     wires: Vec<Wire>,
     /// Frames from the first to the second are lost.
     cuts: BTreeSet<(usize, usize)>,
+    /// Frames from the first to the second take so much longer.
+    delays: BTreeMap<(usize, usize), Duration>,
     /// Connections are made also through a cut.
     pub(super) half_open: bool,
 }
@@ -110,6 +114,7 @@ impl World {
             sequence: 0,
             wires: Vec::new(),
             cuts: BTreeSet::new(),
+            delays: BTreeMap::new(),
             half_open: false,
         };
         for at in 0..nodes {
@@ -156,6 +161,7 @@ impl World {
             dialling: 0,
             dialling_most: 0,
             address,
+            more_addresses: Vec::new(),
             epoch: 100,
             paused_until: Instant(0),
         });
@@ -178,7 +184,7 @@ impl World {
             node: self.nodes[at].id,
             epoch: Epoch(self.nodes[at].epoch),
             incarnation: 0,
-            addresses: vec![self.address(at)],
+            addresses: [&[self.address(at)], &self.nodes[at].more_addresses[..]].concat(),
             url: None,
             weight: 1,
             version: "1.0.0".into(),
@@ -257,6 +263,19 @@ impl World {
     pub(super) fn cut(&mut self, a: usize, b: usize) {
         self.cut_one_way(a, b);
         self.cut_one_way(b, a);
+    }
+
+    /// Frames from one node to another take longer.
+    pub(super) fn delay(&mut self, from: usize, to: usize, more: Duration) {
+        self.delays.insert((from, to), more);
+    }
+
+    /// Whether frames of one node to another go over a connection that both ends have.
+    pub(super) fn is_link_sound(&self, at: usize, to: usize) -> bool {
+        let Reach::Direct(link) = self.machine(at).reach(id(to)) else {
+            return false;
+        };
+        self.wires[usize::try_from(link.0).unwrap()].closed == [false; 2]
     }
 
     /// Cuts a node off from all others.
@@ -504,7 +523,8 @@ impl World {
             self.nodes[at].sent.push((to, message.clone()));
         }
         if !self.wires[wire].closed[end] && !self.cuts.contains(&(at, to)) {
-            self.later(to, LATENCY, Arrival::Frame(wire, frame));
+            let more = self.delays.get(&(at, to)).copied().unwrap_or_default();
+            self.later(to, LATENCY + more, Arrival::Frame(wire, frame));
         }
     }
 
