@@ -83,9 +83,9 @@ pub struct Config {
     /// lane waits.
     pub stall: Duration,
     /// Routes in the table, this node's own and those being built or swept included. 12 million:
-    /// about 150 MB. Above it the set of the node that has been down the longest is purged; where
-    /// nobody is down, batches and snapshots are refused, counted and asked for again. Own routes
-    /// are always taken.
+    /// about 150 MB. Above it the set of the node that has been down the longest is purged, one
+    /// at a time; until there is room, and where nobody is down, batches and snapshots are
+    /// refused, counted and asked for again. Own routes are always taken.
     pub routes_max: u64,
     /// Routes that one origin may claim. 4 million: some times what one machine can serve. A
     /// larger set is refused and counted.

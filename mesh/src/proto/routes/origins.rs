@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::id::{Epoch, NodeId};
+use crate::id::{Epoch, NodeId, RouteKey};
 use crate::proto::membership::State;
 use crate::proto::outbox::Outbox;
 use crate::proto::routes::message::{Batch, Summary};
@@ -302,24 +302,11 @@ impl Origins {
         if batch.after.seq - held.set.seq > 1 {
             return Fate::Early;
         }
-        if batch.ops() > SLICE_KEYS {
-            ctx.stats.malformed += 1;
-            return Fate::Refused;
-        }
-        let attached = batch.attached.unpack(SLICE_KEYS);
-        let detached = batch.detached.unpack(SLICE_KEYS);
-        let Some((attached, detached)) = attached.zip(detached) else {
+        let Some((attached, detached)) = unpack(batch) else {
             ctx.stats.malformed += 1;
             return Fate::Refused;
         };
-        let agrees = held.set.after(&attached, &detached) == batch.after
-            && attached
-                .iter()
-                .all(|&key| !ctx.sets.contains(held.slot, key))
-            && detached
-                .iter()
-                .all(|&key| ctx.sets.contains(held.slot, key));
-        if !agrees {
+        if !agrees(ctx.sets, held, batch.after, &attached, &detached) {
             self.mismatch(ctx, node, out);
             return Fate::Refused;
         }
@@ -420,8 +407,7 @@ impl Origins {
         } else if ctx
             .sets
             .len()
-            .saturating_add(self.reserved)
-            .saturating_add(more)
+            .saturating_add(self.reserved.saturating_add(more))
             > ctx.config.routes_max
         {
             ctx.stats.full += 1;
@@ -433,8 +419,11 @@ impl Origins {
         false
     }
 
-    /// Makes room: see [`Config::routes_max`].
+    /// Makes room, see [`Config::routes_max`], unless some is being made already.
     pub(super) fn purge_longest_down(&mut self, ctx: &mut Context<'_>, but: NodeId) {
+        if ctx.sets.is_due() {
+            return;
+        }
         let longest = self
             .downs
             .iter()
@@ -444,4 +433,27 @@ impl Origins {
             self.purge(ctx, node);
         }
     }
+}
+
+/// What came and went, if the batch is well-formed.
+fn unpack(batch: &Batch) -> Option<(Vec<RouteKey>, Vec<RouteKey>)> {
+    if batch.ops() > SLICE_KEYS {
+        return None;
+    }
+    let attached = batch.attached.unpack(SLICE_KEYS)?;
+    Some((attached, batch.detached.unpack(SLICE_KEYS)?))
+}
+
+/// Whether a batch leads from what is held to the set it claims.
+fn agrees(
+    sets: &Sets,
+    held: Held,
+    after: Summary,
+    attached: &[RouteKey],
+    detached: &[RouteKey],
+) -> bool {
+    let has = |key: &RouteKey| sets.contains(held.slot, *key);
+    held.set.after(attached, detached) == after
+        && !attached.iter().any(has)
+        && detached.iter().all(has)
 }

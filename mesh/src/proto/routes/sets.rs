@@ -17,8 +17,8 @@ const SLICE_COST: usize = 65_536;
 /// What a route of a set that is being told or swept costs in comparison: a search or two.
 const ROUTE_COST: usize = 16;
 
-/// The highest slot.
-const SLOT_MAX: usize = u16::MAX as usize;
+/// The highest slot; the last number stays free.
+const SLOT_MAX: usize = u16::MAX as usize - 1;
 
 /// What a slot is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -65,6 +65,24 @@ fn a_full_table_with_nobody_down_refuses_and_counts() {
 }
 
 #[test]
+fn own_routes_over_the_bound_purge_one_set_at_a_time() {
+    let mut world = World::with(3, small(25, 100));
+    for i in 1..3 {
+        fill(&mut world, i, 10);
+        world.link(0, i);
+        world.settle();
+        world.cut(0, i);
+        world.member(0, i, Epoch(100), State::Down);
+        world.run(ms(10));
+    }
+    (0..7).for_each(|n| world.attach(0, key(n)));
+    world.settle();
+    assert_eq!(world.held(0, 1), None);
+    assert_eq!(world.held(0, 2), Some(world.nodes[2].summary()));
+    assert_eq!(world.nodes[0].total(), 17);
+}
+
+#[test]
 fn an_origin_that_claims_too_much_is_refused() {
     let mut world = World::with(2, small(1_000, 10));
     fill(&mut world, 0, 11);

@@ -115,6 +115,42 @@ fn each_linked_peer_gets_each_batch_once_and_all_share_it() {
 }
 
 #[test]
+fn only_who_has_the_batch_before_is_pushed_to() {
+    let mut world = World::new(2);
+    (0..12_000).for_each(|i| world.attach(0, key(i)));
+    world.settle();
+    world.link(0, 1);
+    world.attach(0, key(20_000));
+    assert_eq!(world.said(0, is_batch), 0, "it has not said what it holds");
+    while world.said(0, is_part) == 0 {
+        world.deliver();
+    }
+    world.now = world.now + ms(50);
+    world.attach(0, key(20_001));
+    assert_eq!(world.said(0, is_batch), 0, "it is taking a snapshot");
+    world.settle();
+    world.cut(0, 1);
+    (30_000..36_000).for_each(|i| world.attach(0, key(i)));
+    world.settle();
+    world.said.clear();
+    world.link(0, 1);
+    while world.said(0, is_log) == 0 {
+        world.deliver();
+    }
+    world.attach(0, key(20_002));
+    assert_eq!(
+        world.said(0, is_batch),
+        0,
+        "it has the first piece of the log only"
+    );
+    world.settle();
+    assert_eq!(world.held(1, 0), Some(world.nodes[0].summary()));
+    assert_eq!(world.stats(1).batches_early, 0);
+    world.attach(0, key(20_003));
+    assert_eq!(world.said(0, is_batch), 1);
+}
+
+#[test]
 fn count_and_fingerprint_are_those_of_the_keys() {
     let mut world = World::pair();
     (0..100).for_each(|i| world.attach(0, key(i)));
