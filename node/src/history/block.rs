@@ -21,7 +21,7 @@ use mesh::id::{EventId, StreamId};
 
 /// The most bytes of a value: sixteen of them on one page stay below the 128 KiB above which sled
 /// moves a page to a file of its own.
-const VALUE_MAX: usize = 7 * 1024;
+const VALUE_MAX: usize = 7 * 1024 - 1;
 
 const HEADER: usize = 40;
 const FORM: u8 = 1;
@@ -117,8 +117,11 @@ pub(super) fn make(stream: StreamId, events: &[Encoded], limit: usize, fill: Fil
                 raw.div_ceil(raw.div_ceil(limit).max(1))
             }
         };
-        for chunk in chunks(run, target) {
-            make_block(stream, chunk, &mut blocks);
+        let mut rest = run;
+        while !rest.is_empty() {
+            let (block, taken) = make_first(stream, rest, target, fill);
+            blocks.push(block);
+            rest = &rest[taken..];
         }
     }
     blocks
@@ -130,48 +133,52 @@ fn runs(events: &[Encoded], limit: usize) -> Vec<&[Encoded]> {
     events.chunk_by(|a, b| !large(a) && !large(b)).collect()
 }
 
-/// Runs of at most `target` bytes, or of one event.
-fn chunks(events: &[Encoded], target: usize) -> Vec<&[Encoded]> {
-    let mut chunks = Vec::new();
-    let (mut start, mut raw) = (0, 0);
-    for (i, event) in events.iter().enumerate() {
-        if i > start && raw + event.raw() > target {
-            chunks.push(&events[start..i]);
-            (start, raw) = (i, 0);
-        }
+/// A block of the first events, about `target` bytes of them, and how many went into it.
+fn make_first(stream: StreamId, events: &[Encoded], target: usize, fill: Fill) -> (Made, usize) {
+    let mut raw = 0;
+    let fitting = events.iter().take_while(|event| {
         raw += event.raw();
+        raw <= target
+    });
+    let mut taken = fitting.count().max(1);
+    loop {
+        let bytes = pack(&events[..taken]);
+        if bytes.len() <= VALUE_MAX || taken == 1 {
+            return (finish(stream, &events[..taken], bytes), taken);
+        }
+        // It compressed badly.
+        let fewer = match fill {
+            Fill::Full => taken * VALUE_MAX / bytes.len(),
+            Fill::Even => taken.div_ceil(2),
+        };
+        taken = fewer.clamp(1, taken - 1);
     }
-    if start < events.len() {
-        chunks.push(&events[start..]);
-    }
-    chunks
 }
 
-fn make_block(stream: StreamId, events: &[Encoded], blocks: &mut Vec<Made>) {
-    let (first, last) = (events[0].id, events[events.len() - 1].id);
+/// Room for a header, and events, compressed.
+fn pack(events: &[Encoded]) -> Vec<u8> {
     let raw: usize = events.iter().map(Encoded::raw).sum();
     let mut plain = Vec::with_capacity(raw);
     for event in events {
-        let len = u32::try_from(event.bytes.len()).expect("an event is below the size of a record");
-        plain.extend_from_slice(&len.to_le_bytes());
+        plain.extend_from_slice(&narrow(event.bytes.len()).to_le_bytes());
         plain.extend_from_slice(&event.bytes);
     }
-    let mut bytes = vec![0; HEADER];
-    let packed = lz4_flex::block::compress(&plain);
-    bytes.extend_from_slice(&packed);
-    if bytes.len() > VALUE_MAX && events.len() > 1 {
-        let (left, right) = events.split_at(events.len() / 2);
-        make_block(stream, left, blocks);
-        make_block(stream, right, blocks);
-        return;
-    }
+    let mut bytes = vec![0; HEADER + lz4_flex::block::get_maximum_output_size(raw)];
+    let packed = lz4_flex::block::compress_into(&plain, &mut bytes[HEADER..])
+        .expect("the output is as large as it can get");
+    bytes.truncate(HEADER + packed);
+    bytes
+}
+
+fn finish(stream: StreamId, events: &[Encoded], mut bytes: Vec<u8>) -> Made {
+    let (first, last) = (events[0].id, events[events.len() - 1].id);
+    let raw = events.iter().map(Encoded::raw).sum();
     let further = bytes.len().div_ceil(VALUE_MAX) - 1;
+    let further = u16::try_from(further).expect("an event has few parts");
     let digest = events
         .iter()
         .fold(0, |digest, event| digest ^ event.id.mix());
-    let narrow = |n: usize| u32::try_from(n).expect("a block is below the size of a record");
     bytes[4] = FORM;
-    let further = u16::try_from(further).expect("an event has few parts");
     bytes[6..8].copy_from_slice(&further.to_le_bytes());
     bytes[8..12].copy_from_slice(&narrow(events.len()).to_le_bytes());
     bytes[12..16].copy_from_slice(&narrow(raw).to_le_bytes());
@@ -179,11 +186,15 @@ fn make_block(stream: StreamId, events: &[Encoded], blocks: &mut Vec<Made>) {
     bytes[24..40].copy_from_slice(&last.to_u128().to_le_bytes());
     let crc = checksum(stream, first, &bytes[4..]);
     bytes[..4].copy_from_slice(&crc.to_le_bytes());
-    blocks.push(Made {
+    Made {
         first,
         raw,
         values: bytes.chunks(VALUE_MAX).map(<[u8]>::to_vec).collect(),
-    });
+    }
+}
+
+fn narrow(n: usize) -> u32 {
+    u32::try_from(n).expect("a block is below the size of a record")
 }
 
 fn checksum(stream: StreamId, first: EventId, rest: &[u8]) -> u32 {

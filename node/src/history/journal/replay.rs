@@ -281,7 +281,7 @@ impl Window {
         if !wanted(head.sequence) {
             return Ok(None);
         }
-        let record = self.bytes(at, head.size())?;
+        let record = self.bytes(at, RECORD_HEADER + head.len)?;
         Ok(record
             .filter(|record| format::is_intact(record, &head))
             .map(|record| (head, record)))
