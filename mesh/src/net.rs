@@ -18,7 +18,8 @@
 //! | --- | --- |
 //! | `driver` | the task that owns the swarm |
 //! | `behaviour` | which streams a connection has |
-//! | `link` | one connection: admission, then its lanes |
+//! | `links` | the table of links, through which frames go out |
+//! | `link`, `lane` | one connection: admission, then its lanes |
 //! | `admission` | who may join |
 //! | `outbox` | what waits to be written |
 //! | `dial` | from a target to a connection |
@@ -33,11 +34,13 @@ mod dial;
 mod driver;
 mod identity;
 mod keys;
+mod lane;
 mod link;
+mod links;
 mod outbox;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,7 +53,7 @@ pub use identity::Identity;
 pub use keys::Keys;
 
 use driver::{Dial, Driver};
-use link::Shared;
+use links::Links;
 
 use crate::id::{LinkId, NodeId};
 use crate::proto::{DialId, Input, Output, Target};
@@ -148,13 +151,14 @@ pub enum BindError {
     Identity(String),
 }
 
-/// The network of one node. Dropping it stops it at once; [`Net::close`] lets it finish.
+/// The network of one node. Dropped without [`Net::close`] it stops by itself, unobserved.
 #[derive(Debug)]
 pub struct Net {
-    shared: Arc<Shared>,
+    links: Arc<Links>,
     wanted: mpsc::Sender<Dial>,
     driver: JoinHandle<()>,
     listen: SocketAddr,
+    interfaces: Vec<SocketAddr>,
 }
 
 impl Net {
@@ -167,7 +171,7 @@ impl Net {
         if got > MESH_NAME_MAX {
             return Err(BindError::MeshName { got });
         }
-        let shared = Arc::new(Shared::new(
+        let links = Arc::new(Links::new(
             config.identity.node(),
             config.mesh_name.clone(),
             config.keys.clone(),
@@ -175,12 +179,16 @@ impl Net {
             inputs,
         ));
         let (wanted, wants) = mpsc::channel(WANTED_MAX);
-        let (driver, listen) = Driver::bind(&config, Arc::clone(&shared), wants).await?;
+        let (driver, mut interfaces) = Driver::bind(&config, Arc::clone(&links), wants).await?;
+        let port = interfaces.first().map_or(0, SocketAddr::port);
+        interfaces.retain(|address| !is_link_local(address));
+        interfaces.sort_by_key(|address| (address.ip().is_loopback(), *address));
         Ok(Self {
-            shared,
+            links,
             wanted,
             driver: tokio::spawn(driver.run()),
-            listen,
+            listen: SocketAddr::new(config.listen.ip(), port),
+            interfaces,
         })
     }
 
@@ -189,9 +197,16 @@ impl Net {
         self.listen
     }
 
+    /// Where others may reach it, as the machine's interfaces had it at the start: one address, or
+    /// for a wildcard one for each interface, loopback last. Link-local ones are left out, since
+    /// they mean nothing on another machine.
+    pub fn interface_addrs(&self) -> &[SocketAddr] {
+        &self.interfaces
+    }
+
     /// This node.
     pub fn node(&self) -> NodeId {
-        self.shared.node
+        self.links.node
     }
 
     /// Carries out `Send`, `Dial` and `HangUp`; gives back any other output, which is not for the
@@ -200,7 +215,7 @@ impl Net {
         match output {
             Output::Send { link, envelope } => self.send(link, &envelope),
             Output::Dial { dial, target } => self.dial(dial, target),
-            Output::HangUp { link } => self.shared.hang_up(link),
+            Output::HangUp { link } => self.links.hang_up(link),
             other @ (Output::Reply { .. }
             | Output::Push { .. }
             | Output::Close { .. }
@@ -219,22 +234,22 @@ impl Net {
     /// Sends what was performed: call it when the machine has nothing more to say for the moment.
     /// One wake-up for each link, however many frames it got.
     pub fn flush(&self) {
-        self.shared.flush();
+        self.links.flush();
     }
 
     fn send(&self, link: LinkId, envelope: &Envelope) {
-        self.shared.send(link, envelope);
+        self.links.send(link, envelope);
     }
 
     fn dial(&self, dial: DialId, target: Target) {
         if self.wanted.try_send(Dial(dial, target)).is_err() {
-            self.shared.counters.dials_dropped.one();
+            self.links.counters.dials_dropped.one();
         }
     }
 
     /// What was counted so far, by name.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
-        self.shared.counters.list()
+        self.links.counters.list()
     }
 
     /// Stops: what waits is written and connections are closed, within some 3 seconds. `LinkDown`s
@@ -244,6 +259,13 @@ impl Net {
         if let Err(error) = self.driver.await {
             tracing::error!(%error, "the network driver failed");
         }
+    }
+}
+
+fn is_link_local(address: &SocketAddr) -> bool {
+    match address.ip() {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
     }
 }
 

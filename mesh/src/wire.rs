@@ -209,3 +209,170 @@ pub fn length(buffer: &[u8]) -> Result<Option<usize>, DecodeError> {
         Ok(Some(got + 4))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::event::{Event, EventKind, Json};
+    use crate::id::{Conversation, EventId, Nonce};
+
+    /// Frames of every kind that can be made here.
+    fn samples() -> Vec<Envelope> {
+        let user = |name: &str| name.parse().unwrap();
+        let event = Event {
+            id: EventId {
+                stamp: Stamp(77),
+                origin: u64::MAX,
+            },
+            conversation: Conversation::direct(user("@alice"), user("@bob")),
+            author: user("@alice"),
+            nonce: Some(Nonce(1 << 100)),
+            kind: EventKind::Message {
+                body: Json::from_valid(r#"{"text":"good morning"}"#),
+                reply_to: Some(EventId::MIN),
+            },
+        };
+        let deliver = Frame::from(streams::Message::Deliver(Arc::new(event)));
+        let relay = Relay::pack(NodeId([1; 32]), NodeId([2; 32]), &deliver);
+        let frames = [deliver, Frame::Relay(relay)];
+        let stamps = [Stamp(0), Stamp(u64::MAX)];
+        let envelope = |(frame, stamp)| Envelope { stamp, frame };
+        frames.into_iter().zip(stamps).map(envelope).collect()
+    }
+
+    fn encoded(envelope: &Envelope) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        assert!(encode(envelope, &mut bytes));
+        bytes
+    }
+
+    fn relay_of(length: usize) -> Envelope {
+        Envelope {
+            stamp: Stamp(1),
+            frame: Frame::Relay(Relay {
+                from: NodeId([1; 32]),
+                to: NodeId([2; 32]),
+                lane: Lane::Bulk,
+                frame: vec![0; length],
+            }),
+        }
+    }
+
+    #[test]
+    fn frames_come_out_as_they_went_in_one_after_the_other() {
+        let mut bytes = Vec::new();
+        for envelope in samples() {
+            assert!(encode(&envelope, &mut bytes));
+        }
+        let mut rest = &bytes[..];
+        for envelope in samples() {
+            assert_eq!(
+                length(rest),
+                decode(rest).map(|got| got.map(|(_, taken)| taken))
+            );
+            let (got, taken) = decode(rest).unwrap().unwrap();
+            assert_eq!(got, envelope);
+            rest = &rest[taken..];
+        }
+        assert!(rest.is_empty());
+    }
+
+    #[test]
+    fn the_beginning_of_a_frame_is_no_frame_yet() {
+        for envelope in samples() {
+            let bytes = encoded(&envelope);
+            for length in 0..bytes.len() {
+                assert_eq!(decode(&bytes[..length]), Ok(None));
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_that_says_less_or_more_than_its_length_is_junk() {
+        for envelope in samples() {
+            let whole = encoded(&envelope);
+            let body = u32::try_from(whole.len() - 4).unwrap();
+            for (length, change) in [(body - 1, -1), (body + 1, 1)] {
+                let mut bytes = whole.clone();
+                bytes[..4].copy_from_slice(&length.to_le_bytes());
+                bytes.resize(whole.len().saturating_add_signed(change), 0);
+                assert!(matches!(decode(&bytes), Err(DecodeError::Junk(_))));
+                assert_eq!(super::length(&bytes), Ok(Some(bytes.len())));
+            }
+        }
+    }
+
+    #[test]
+    fn a_kind_of_frame_from_the_future_is_skipped_by_its_length() {
+        let mut bytes = vec![3, 0, 0, 0, /* stamp */ 0, /* kind */ 100, 0];
+        assert!(matches!(decode(&bytes), Err(DecodeError::Junk(_))));
+        assert_eq!(length(&bytes), Ok(Some(7)));
+        let next = &samples()[0];
+        assert!(encode(next, &mut bytes));
+        assert_eq!(decode(&bytes[7..]).unwrap().unwrap().0, *next);
+    }
+
+    #[test]
+    fn a_frame_may_be_as_long_as_the_limit_and_not_longer() {
+        let overhead = encoded(&relay_of(FRAME_MAX / 2)).len() - FRAME_MAX / 2 - 4;
+        let longest = relay_of(FRAME_MAX - overhead);
+        let bytes = encoded(&longest);
+        assert_eq!(bytes.len(), FRAME_MAX + 4);
+        assert_eq!(decode(&bytes).unwrap().unwrap().0, longest);
+        let mut buffer = vec![7];
+        assert!(!encode(&relay_of(FRAME_MAX - overhead + 1), &mut buffer));
+        assert_eq!(buffer, [7]);
+        let got = FRAME_MAX + 1;
+        let prefix = u32::try_from(got).unwrap().to_le_bytes();
+        assert_eq!(decode(&prefix), Err(DecodeError::TooLong { got }));
+    }
+
+    #[test]
+    fn a_relay_keeps_its_lane_and_never_holds_another() {
+        let [deliver, relay] = &samples()[..] else {
+            panic!("two samples");
+        };
+        let Frame::Relay(inner) = &relay.frame else {
+            panic!("the second is a relay");
+        };
+        assert_eq!(relay.frame.lane(), deliver.frame.lane());
+        assert_eq!(inner.unpack().as_ref(), Some(&deliver.frame));
+        let nested = Relay::pack(inner.from, inner.to, &relay.frame);
+        assert_eq!(nested.unpack(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_frame_junk_too_long_or_too_short(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            // As they are, and as the body of a frame.
+            drop(decode(&bytes));
+            let mut framed = u32::try_from(bytes.len()).unwrap().to_le_bytes().to_vec();
+            framed.extend(&bytes);
+            match decode(&framed) {
+                Ok(Some((envelope, taken))) => {
+                    prop_assert_eq!(taken, framed.len());
+                    let again = encoded(&envelope);
+                    prop_assert_eq!(decode(&again), Ok(Some((envelope, again.len()))));
+                }
+                Err(DecodeError::Junk(_)) => prop_assert_eq!(length(&framed), Ok(Some(framed.len()))),
+                other => prop_assert!(false, "{:?}", other),
+            }
+        }
+
+        #[test]
+        fn a_frame_with_a_flipped_bit_never_panics(at in any::<prop::sample::Index>(), bit in 0_u32..8) {
+            for envelope in samples() {
+                let mut bytes = encoded(&envelope);
+                let at = at.index(bytes.len());
+                bytes[at] ^= 1_u8 << bit;
+                drop(decode(&bytes));
+            }
+        }
+    }
+}

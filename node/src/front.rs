@@ -52,9 +52,6 @@ pub use http::Ask;
 /// node died.
 const BACKLOG: u32 = 4096;
 
-/// How long a request's head may take: an idle client without a session holds a descriptor no longer.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// How long an HTTP connection is kept; then it is closed after the request under way.
 const HTTP_LIFETIME: Duration = Duration::from_secs(60);
 
@@ -67,9 +64,6 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// Connections beyond those that may be sessions: a full node still answers the operator, and tells a
 /// client why it is turned away.
 const SLACK: usize = 64;
-
-/// How long stopping waits for connections to end.
-const STOP_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// How the front is set up.
 #[derive(Debug, Clone)]
@@ -93,6 +87,12 @@ pub struct Deadlines {
     /// A connection without `hello` is closed with 4001 after that. Default 10 s, as the client
     /// protocol has it.
     pub hello: Duration,
+    /// A request's head has to be there after that, the first as any further one on its connection:
+    /// a client without a session holds a descriptor no longer. Default 10 s.
+    pub head: Duration,
+    /// A connection that is being closed is hung up on after that. Default 5 s: time for a slow reader
+    /// to come to its close frame.
+    pub close: Duration,
 }
 
 impl Default for Deadlines {
@@ -100,6 +100,8 @@ impl Default for Deadlines {
         Self {
             ping: Duration::from_secs(25),
             hello: Duration::from_secs(10),
+            head: Duration::from_secs(10),
+            close: Duration::from_secs(5),
         }
     }
 }
@@ -201,6 +203,7 @@ impl Front {
             connections: AtomicUsize::new(0),
             empty: Notify::new(),
         });
+        tracing::debug!(max_sessions = shared.max_sessions, "the front starts");
         let (closing, closes) = watch::channel(false);
         let loopback = listeners.clients.local_addr()?.ip().is_loopback();
         let face = if loopback && listeners.admin.is_none() {
@@ -268,8 +271,9 @@ impl Front {
             }
             first += PART;
         }
+        let limit = self.shared.deadlines.close + STOP_SPARE;
         // What is left then is hung up on by the process's end.
-        let _ = timeout(STOP_TIMEOUT, self.empty()).await;
+        let _ = timeout(limit, self.empty()).await;
     }
 
     async fn empty(&self) {
@@ -284,6 +288,9 @@ impl Front {
         }
     }
 }
+
+/// What stopping waits beyond the time that a connection has for being closed.
+const STOP_SPARE: Duration = Duration::from_secs(1);
 
 /// Sessions that are taken from the registry at a time.
 const PART: usize = 1024;
@@ -361,9 +368,10 @@ async fn serve(
     // A refusal only costs latency.
     let _ = stream.set_nodelay(true);
     let service = TowerToHyperService::new(router);
+    let head = shared.deadlines.head;
     let http = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(head)
         .max_buf_size(HEAD_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
@@ -377,7 +385,7 @@ async fn serve(
         Some(served) => served,
         None => {
             http.as_mut().graceful_shutdown();
-            timeout(HEAD_TIMEOUT, http).await.unwrap_or(Ok(()))
+            timeout(head, http).await.unwrap_or(Ok(()))
         }
     };
     if served.is_err() {

@@ -90,7 +90,17 @@ impl Sessions {
                 bulk,
             } => self.push(&audience, &push, class(bulk)),
             Output::Close { session, code } => self.close(session, code),
-            other => return Some(other),
+            other @ (Output::Send { .. }
+            | Output::Dial { .. }
+            | Output::HangUp { .. }
+            | Output::Append { .. }
+            | Output::List { .. }
+            | Output::Load { .. }
+            | Output::Keep { .. }
+            | Output::KeepEpoch(_)
+            | Output::Note(_)
+            | Output::Halt(_)
+            | Output::Stopped) => return Some(other),
         }
         None
     }

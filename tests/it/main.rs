@@ -3,4 +3,5 @@
 mod chatting;
 mod convergence;
 mod meeting;
+mod store;
 mod tidy;

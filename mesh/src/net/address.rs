@@ -15,13 +15,9 @@ pub(crate) fn to_multiaddr(address: SocketAddr) -> Multiaddr {
 /// The inverse, whatever follows the port; `None` where it does not begin with IP and TCP.
 pub(crate) fn from_multiaddr(address: &Multiaddr) -> Option<SocketAddr> {
     let mut parts = address.iter();
-    let ip = match parts.next()? {
-        Protocol::Ip4(ip) => ip.into(),
-        Protocol::Ip6(ip) => ip.into(),
-        _ => return None,
-    };
-    match parts.next()? {
-        Protocol::Tcp(port) => Some(SocketAddr::new(ip, port)),
+    match (parts.next()?, parts.next()?) {
+        (Protocol::Ip4(ip), Protocol::Tcp(port)) => Some(SocketAddr::new(ip.into(), port)),
+        (Protocol::Ip6(ip), Protocol::Tcp(port)) => Some(SocketAddr::new(ip.into(), port)),
         _ => None,
     }
 }

@@ -32,7 +32,8 @@ use super::address;
 use super::admission::Refusal;
 use super::dial::{Failure, Try};
 use super::identity::node_of;
-use super::link::{self, Connection, End, Fate, Opened, Shared};
+use super::link::{self, Connection, End, Fate, Opened};
+use super::links::Links;
 use crate::id::LinkId;
 use crate::wire::Lane;
 
@@ -45,7 +46,7 @@ pub(crate) struct Down(pub(crate) LinkId);
 
 /// See [the module](self).
 pub(crate) struct Behaviour {
-    shared: Arc<Shared>,
+    links: Arc<Links>,
     /// Dials under way.
     tries: BTreeMap<ConnectionId, Try>,
     /// Connections that have a handler.
@@ -55,9 +56,9 @@ pub(crate) struct Behaviour {
 }
 
 impl Behaviour {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(links: Arc<Links>) -> Self {
         Self {
-            shared,
+            links,
             tries: BTreeMap::new(),
             connections: BTreeMap::new(),
             events: VecDeque::new(),
@@ -66,7 +67,7 @@ impl Behaviour {
 
     /// A dial begins.
     pub(crate) fn begin(&mut self, connection: ConnectionId, attempt: Try) {
-        self.shared.counters.dials.one();
+        self.links.counters.dials.one();
         self.tries.insert(connection, attempt);
     }
 
@@ -88,7 +89,7 @@ impl Behaviour {
             attempt,
             fate,
         };
-        Ok(Handler::new(Arc::clone(&self.shared), connection))
+        Ok(Handler::new(Arc::clone(&self.links), connection))
     }
 
     fn on_gone(&mut self, connection: ConnectionId) {
@@ -97,21 +98,21 @@ impl Behaviour {
         };
         match fate.get() {
             Some(Some(link)) => {
-                self.shared.counters.links_down.one();
+                self.links.counters.links_down.one();
                 self.events.push_back(ToSwarm::GenerateEvent(Down(*link)));
             }
             Some(None) => {}
-            None => self.shared.counters.refused(&Refusal::Closed),
+            None => self.links.counters.refused(&Refusal::Closed),
         }
     }
 
     fn on_dial_failure(&mut self, connection: ConnectionId, error: &DialError) {
         self.connections.remove(&connection);
         if let Some(attempt) = self.tries.remove(&connection) {
-            self.shared.counters.dials_failed.one();
-            let failure = Failure::of_dial(error, self.shared.node);
+            self.links.counters.dials_failed.one();
+            let failure = Failure::of_dial(error, self.links.node);
             if matches!(failure, Failure::Key) {
-                self.shared.counters.refused_key.one();
+                self.links.counters.refused_key.one();
             }
             // Whoever dialled may have another connection by now, and then does not care.
             attempt.outcome.send(Err(failure)).ok();
@@ -120,7 +121,7 @@ impl Behaviour {
 
     fn on_listen_failure(&mut self, failure: &ListenFailure<'_>) {
         self.connections.remove(&failure.connection_id);
-        let counters = &self.shared.counters;
+        let counters = &self.links.counters;
         match failure.error {
             ListenError::Denied { cause } if cause.downcast_ref::<Exceeded>().is_some() => {
                 counters.over_limit.one();
@@ -218,18 +219,18 @@ pub(crate) struct Handler {
     unopened: &'static [Lane],
     /// Lanes without a stream of the peer.
     awaited: Vec<Lane>,
-    shared: Arc<Shared>,
+    links: Arc<Links>,
 }
 
 impl Handler {
-    fn new(shared: Arc<Shared>, connection: Connection) -> Self {
+    fn new(links: Arc<Links>, connection: Connection) -> Self {
         let (streams, opened) = mpsc::channel(2 * Lane::ALL.len());
         Self {
-            link: Some(Box::pin(link::run(Arc::clone(&shared), connection, opened))),
+            link: Some(Box::pin(link::run(Arc::clone(&links), connection, opened))),
             streams: Some(streams),
             unopened: &Lane::ALL,
             awaited: Lane::ALL.to_vec(),
-            shared,
+            links,
         }
     }
 
@@ -246,7 +247,7 @@ impl Handler {
                 self.awaited.swap_remove(at);
                 self.hand_over(Opened::There(lane, stream));
             }
-            None => self.shared.counters.surplus_streams.one(),
+            None => self.links.counters.surplus_streams.one(),
         }
     }
 }

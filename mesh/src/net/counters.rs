@@ -18,8 +18,8 @@ impl Count {
         self.add(1);
     }
 
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    fn show(&self, name: &'static str, list: &mut Vec<(&'static str, u64)>) {
+        list.push((name, self.0.load(Ordering::Relaxed)));
     }
 }
 
@@ -30,6 +30,12 @@ pub(crate) struct PerLane([Count; 3]);
 impl PerLane {
     pub(crate) fn of(&self, lane: Lane) -> &Count {
         &self.0[lane as usize]
+    }
+
+    fn show(&self, names: [&'static str; 3], list: &mut Vec<(&'static str, u64)>) {
+        for (count, name) in self.0.iter().zip(names) {
+            count.show(name, list);
+        }
     }
 }
 
@@ -49,7 +55,7 @@ impl Counters {
 }
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident: $kind:ident = $shown:tt,)*) => {
+    ($($(#[$doc:meta])* $name:ident: $kind:ident = $shown:expr,)*) => {
         /// All counts of the driver.
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
@@ -60,18 +66,10 @@ macro_rules! counters {
             /// Each count and its name.
             pub(crate) fn list(&self) -> Vec<(&'static str, u64)> {
                 let mut list = Vec::new();
-                $(counters!(@list list, self.$name, $shown);)*
+                $(self.$name.show($shown, &mut list);)*
                 list
             }
         }
-    };
-    (@list $list:ident, $count:expr, [$control:literal, $data:literal, $bulk:literal]) => {
-        $list.push(($control, $count.of(Lane::Control).get()));
-        $list.push(($data, $count.of(Lane::Data).get()));
-        $list.push(($bulk, $count.of(Lane::Bulk).get()));
-    };
-    (@list $list:ident, $count:expr, $shown:literal) => {
-        $list.push(($shown, $count.get()));
     };
 }
 

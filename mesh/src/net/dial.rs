@@ -113,16 +113,17 @@ impl Failure {
     }
 
     fn of_noise(error: &noise::Error) -> Self {
-        match error {
-            noise::Error::Io(error) if error.to_string() == DECRYPT_ERROR => Self::Key,
-            noise::Error::Io(error) if error.kind() != io::ErrorKind::InvalidData => {
-                Self::Unreachable(format!(
-                    "the handshake broke off, {}",
-                    plain(&error.to_string())
-                ))
-            }
-            // Also where the agreement on Noise failed, since it is only read here.
-            _ => Self::Stranger,
+        let noise::Error::Io(error) = error else {
+            return Self::Stranger;
+        };
+        let words = error.to_string();
+        if words == DECRYPT_ERROR {
+            Self::Key
+        } else if error.kind() == io::ErrorKind::InvalidData {
+            // Also where the agreement on Noise failed, whose answer is read only here.
+            Self::Stranger
+        } else {
+            Self::Unreachable(format!("the handshake broke off, {}", plain(&words)))
         }
     }
 
@@ -166,18 +167,21 @@ pub(crate) async fn run(
     tries: mpsc::Sender<Try>,
     permits: Arc<Semaphore>,
 ) -> Option<DialFailure> {
-    let (addresses, expected, every) = match &target {
+    let (addresses, expected, wish) = match &target {
         Target::Contact(contact) => {
-            let address = std::slice::from_ref(&contact.address);
-            (address, contact.node, contact.every)
+            let wish = match contact.every {
+                true => Wish::Every,
+                false => Wish::Any,
+            };
+            (std::slice::from_ref(&contact.address), contact.node, wish)
         }
-        Target::Member { node, addresses } => (&addresses[..], Some(*node), false),
+        Target::Member { node, addresses } => (&addresses[..], Some(*node), Wish::Any),
     };
-    let mut waiting = match resolve(addresses).await {
-        Ok(resolved) => VecDeque::from(resolved),
+    let addresses = match resolve(addresses).await {
+        Ok(addresses) => addresses,
         Err(failure) => return Some(failure),
     };
-    let attempt = |address| {
+    let connect = |address| {
         let connecting = connect(dial, address, expected, &tries, &permits);
         async move {
             connecting
@@ -185,23 +189,48 @@ pub(crate) async fn run(
                 .map_err(|why| why.explain(address, expected))
         }
     };
-    let stagger = if every { Duration::ZERO } else { STAGGER };
+    race(addresses, wish, connect).await
+}
+
+/// How many connections a dial is to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    /// One, to any of the addresses.
+    Any,
+    /// One to each.
+    Every,
+}
+
+/// Connects to one of the addresses, or to each; `None`: to one at least.
+async fn race<F>(
+    addresses: Vec<SocketAddr>,
+    wish: Wish,
+    connect: impl Fn(SocketAddr) -> F,
+) -> Option<DialFailure>
+where
+    F: Future<Output = Result<(), DialFailure>>,
+{
+    let stagger = match wish {
+        Wish::Any => STAGGER,
+        Wish::Every => Duration::ZERO,
+    };
+    let mut waiting = VecDeque::from(addresses);
     let mut under_way = FuturesUnordered::new();
     let (mut linked, mut failure) = (false, None);
-    under_way.extend(waiting.pop_front().map(&attempt));
+    under_way.extend(waiting.pop_front().map(&connect));
     while !under_way.is_empty() {
         tokio::select! {
             biased;
             Some(result) = under_way.next() => {
                 match result {
-                    Ok(()) if every => linked = true,
-                    Ok(()) => return None,
+                    Ok(()) if wish == Wish::Any => return None,
+                    Ok(()) => linked = true,
                     Err(next) => failure = Some(more_telling(failure, next)),
                 }
-                under_way.extend(waiting.pop_front().map(&attempt));
+                under_way.extend(waiting.pop_front().map(&connect));
             }
             () = sleep(stagger), if !waiting.is_empty() && under_way.len() < AT_ONCE => {
-                under_way.extend(waiting.pop_front().map(&attempt));
+                under_way.extend(waiting.pop_front().map(&connect));
             }
         }
     }
@@ -227,8 +256,7 @@ async fn connect(
     };
     tries.send(attempt).await.map_err(|_| stopping())?;
     // Nobody tells where the connection broke before anything was known.
-    told.await
-        .unwrap_or_else(|_| Err(Failure::Refused(Refusal::Closed)))
+    told.await.unwrap_or(Err(Failure::Refused(Refusal::Closed)))
 }
 
 /// The sockets that addresses stand for, in order, each once.
@@ -266,5 +294,90 @@ fn more_telling(first: Option<DialFailure>, second: DialFailure) -> DialFailure 
     match first {
         Some(first) if rank(&first) >= rank(&second) => first,
         Some(_) | None => second,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    fn addresses(count: u16) -> Vec<SocketAddr> {
+        let address = |port| SocketAddr::new("127.0.0.1".parse().unwrap(), port);
+        (1..=count).map(address).collect()
+    }
+
+    fn unreachable(port: u16) -> Result<(), DialFailure> {
+        Err(DialFailure::Unreachable(format!("nobody at {port}")))
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_silent_does_not_hold_up_the_next() {
+        let connect = |address: SocketAddr| async move {
+            match address.port() {
+                1 => pending().await,
+                _ => Ok(()),
+            }
+        };
+        assert_eq!(race(addresses(2), Wish::Any, connect).await, None);
+    }
+
+    #[tokio::test]
+    async fn the_first_link_is_enough_where_any_address_will_do() {
+        let tried = Mutex::new(Vec::new());
+        let connect = |address: SocketAddr| {
+            tried.lock().unwrap().push(address.port());
+            async move {
+                match address.port() {
+                    1 => unreachable(1),
+                    _ => Ok(()),
+                }
+            }
+        };
+        assert_eq!(race(addresses(4), Wish::Any, connect).await, None);
+        assert_eq!(*tried.lock().unwrap(), [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn every_address_is_tried_where_every_one_is_meant() {
+        let tried = Mutex::new(Vec::new());
+        let connect = |address: SocketAddr| {
+            tried.lock().unwrap().push(address.port());
+            async move {
+                match address.port() % 2 {
+                    0 => unreachable(address.port()),
+                    _ => Ok(()),
+                }
+            }
+        };
+        assert_eq!(race(addresses(20), Wish::Every, connect).await, None);
+        assert_eq!(*tried.lock().unwrap(), (1..=20).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn of_many_failures_the_most_telling_one_is_told() {
+        let refused = DialFailure::Refused("another mesh".to_owned());
+        let connect = |address: SocketAddr| {
+            let refused = refused.clone();
+            async move {
+                match address.port() {
+                    1 => Err(DialFailure::Own),
+                    3 => Err(refused),
+                    port => unreachable(port),
+                }
+            }
+        };
+        let failure = race(addresses(4), Wish::Any, connect).await;
+        assert_eq!(failure, Some(refused.clone()));
+        let failure = race(addresses(2), Wish::Every, connect).await;
+        assert_eq!(failure, unreachable(2).err());
+    }
+
+    #[test]
+    fn the_systems_words_are_made_part_of_a_sentence() {
+        assert_eq!(plain("No route to host (os error 113)"), "no route to host");
+        assert_eq!(plain(TIMEOUT_ERROR), "no answer in time");
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use libp2p::connection_limits::{self, ConnectionLimits};
-use libp2p::core::transport::TransportError;
+use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::identity::Keypair;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::behaviour::{Behaviour, Down};
 use super::dial::{self, Try};
 use super::identity::peer_of;
-use super::link::Shared;
+use super::links::Links;
 use super::{BindError, Config, address};
 use crate::proto::{DialFailure, DialId, Input, Target};
 
@@ -49,6 +49,9 @@ const DISCOVERED_MAX: usize = 256;
 /// How long [`Driver`] goes on after it was told to stop, so that what waits is written.
 const STOP_MAX: Duration = Duration::from_secs(3);
 
+/// How long to wait for the address of one more interface.
+const INTERFACES_WAIT: Duration = Duration::from_millis(50);
+
 /// A dial that the machine wants.
 #[derive(Debug)]
 pub(crate) struct Dial(pub(crate) DialId, pub(crate) Target);
@@ -64,7 +67,8 @@ pub(crate) struct Stack {
 /// See [the module](self).
 pub(crate) struct Driver {
     swarm: Swarm<Stack>,
-    shared: Arc<Shared>,
+    listener: ListenerId,
+    links: Arc<Links>,
     wanted: mpsc::Receiver<Dial>,
     tries: mpsc::Receiver<Try>,
     /// Given to every dial.
@@ -76,18 +80,19 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// Binds the listener; the address has the port it really has.
+    /// Binds the listener. The addresses, never none, have the port it really has.
     pub(crate) async fn bind(
         config: &Config,
-        shared: Arc<Shared>,
+        links: Arc<Links>,
         wanted: mpsc::Receiver<Dial>,
-    ) -> Result<(Self, SocketAddr), BindError> {
-        let mut swarm = build(config, &shared)?;
-        let port = listen(&mut swarm, config.listen).await?;
+    ) -> Result<(Self, Vec<SocketAddr>), BindError> {
+        let mut swarm = build(config, &links)?;
+        let (listener, addresses) = listen(&mut swarm, config.listen).await?;
         let (try_sender, tries) = mpsc::channel(TRIES_MAX);
         let driver = Self {
             swarm,
-            shared,
+            listener,
+            links,
             wanted,
             tries,
             try_sender,
@@ -95,12 +100,12 @@ impl Driver {
             dials: JoinSet::new(),
             pending: VecDeque::new(),
         };
-        Ok((driver, SocketAddr::new(config.listen.ip(), port)))
+        Ok((driver, addresses))
     }
 
     /// Runs until nobody can ask for a dial any more.
     pub(crate) async fn run(mut self) {
-        let shared = Arc::clone(&self.shared);
+        let links = Arc::clone(&self.links);
         loop {
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
@@ -110,7 +115,7 @@ impl Driver {
                 },
                 Some(attempt) = self.tries.recv() => self.on_try(attempt),
                 Some(ended) = self.dials.join_next() => self.on_dial_ended(ended.ok().flatten()),
-                Ok(room) = shared.inputs.reserve(), if !self.pending.is_empty() => {
+                Ok(room) = links.inputs.reserve(), if !self.pending.is_empty() => {
                     if let Some(input) = self.pending.pop_front() {
                         room.send(input);
                     }
@@ -137,11 +142,11 @@ impl Driver {
                 }
             }
             SwarmEvent::ListenerError { error, .. } => {
-                self.shared.counters.listener_errors.one();
+                self.links.counters.listener_errors.one();
                 tracing::warn!(%error, "a connection from a peer could not be accepted");
             }
             SwarmEvent::ListenerClosed { reason, .. } => {
-                self.shared.counters.listener_errors.one();
+                self.links.counters.listener_errors.one();
                 tracing::error!(?reason, "peers cannot connect to this node any more");
             }
             _ => {}
@@ -153,7 +158,7 @@ impl Driver {
             let address = address.into();
             self.pending.push_back(Input::Discovered { address });
         } else {
-            self.shared.counters.discoveries_dropped.one();
+            self.links.counters.discoveries_dropped.one();
         }
     }
 
@@ -192,8 +197,8 @@ impl Driver {
                 .allocate_new_port()
                 .build(),
         };
-        let links = &mut self.swarm.behaviour_mut().links;
-        links.begin(options.connection_id(), attempt);
+        let behaviour = &mut self.swarm.behaviour_mut().links;
+        behaviour.begin(options.connection_id(), attempt);
         if let Err(error) = self.swarm.dial(options) {
             // The behaviour has been told too, and has told whoever dials.
             tracing::debug!(%error, "an address is not dialled");
@@ -203,16 +208,18 @@ impl Driver {
     /// Lets the links write what waits, and the connections close.
     async fn stop(mut self) {
         let deadline = Instant::now() + STOP_MAX;
+        self.swarm.remove_listener(self.listener);
         self.dials.shutdown().await;
-        self.shared.hang_up_all();
+        self.links.hang_up_all();
         while self.swarm.network_info().num_peers() > 0 {
             match timeout_at(deadline, self.swarm.select_next_some()).await {
-                Ok(event) => self.on_swarm_event(event),
+                Ok(event @ SwarmEvent::Behaviour(_)) => self.on_swarm_event(event),
+                Ok(_) => {}
                 Err(_) => break,
             }
         }
         for input in self.pending {
-            if self.shared.inputs.try_send(input).is_err() {
+            if self.links.inputs.try_send(input).is_err() {
                 // Whoever stops the network need not listen to its end.
                 break;
             }
@@ -220,27 +227,22 @@ impl Driver {
     }
 }
 
-fn build(config: &Config, shared: &Arc<Shared>) -> Result<Swarm<Stack>, BindError> {
+fn build(config: &Config, links: &Arc<Links>) -> Result<Swarm<Stack>, BindError> {
     let limits = &config.limits;
-    let prologue = shared.keys.prologue.to_vec();
+    let prologue = links.keys.prologue.to_vec();
     let connections = ConnectionLimits::default()
         .with_max_pending_incoming(Some(PENDING_IN_MAX))
         .with_max_pending_outgoing(Some(PENDING_OUT_MAX))
         .with_max_established(Some(limits.connections_max))
         .with_max_established_per_peer(Some(limits.connections_per_peer_max));
-    let mdns = match config.mdns {
-        true => {
-            let peer = config.identity.keypair().public().to_peer_id();
-            Some(
-                mdns::tokio::Behaviour::new(mdns::Config::default(), peer)
-                    .map_err(BindError::Mdns)?,
-            )
-        }
-        false => None,
-    };
+    let peer = config.identity.keypair().public().to_peer_id();
+    let mdns = config
+        .mdns
+        .then(|| mdns::tokio::Behaviour::new(mdns::Config::default(), peer));
+    let mdns = mdns.transpose().map_err(BindError::Mdns)?;
     let stack = Stack {
         limits: connection_limits::Behaviour::new(connections),
-        links: Behaviour::new(Arc::clone(shared)),
+        links: Behaviour::new(Arc::clone(links)),
         mdns: mdns.into(),
     };
     let swarm = SwarmBuilder::with_existing_identity(config.identity.keypair().clone())
@@ -269,36 +271,41 @@ fn build(config: &Config, shared: &Arc<Shared>) -> Result<Swarm<Stack>, BindErro
     Ok(swarm)
 }
 
-/// Listens; gives the port.
-async fn listen(swarm: &mut Swarm<Stack>, at: SocketAddr) -> Result<u16, BindError> {
+/// Listens. Gives the listener and the addresses under which the machine's interfaces have it.
+async fn listen(
+    swarm: &mut Swarm<Stack>,
+    at: SocketAddr,
+) -> Result<(ListenerId, Vec<SocketAddr>), BindError> {
     let failed = |source: io::Error| BindError::Listen { at, source };
     // libp2p shares a port among all that ask for it, so that a second node on the same address
     // would take half of the first one's connections. This one does not share: it fails instead.
     drop(std::net::TcpListener::bind(at).map_err(failed)?);
-    swarm
+    let listener = swarm
         .listen_on(address::to_multiaddr(at))
         .map_err(|error| match error {
             TransportError::Other(source) => failed(source),
             TransportError::MultiaddrNotSupported(_) => failed(io::ErrorKind::Unsupported.into()),
         })?;
-    let first = async {
-        loop {
-            #[expect(clippy::wildcard_enum_match_arm, reason = "the listener speaks first")]
-            match swarm.select_next_some().await {
-                SwarmEvent::NewListenAddr { address, .. } => {
-                    if let Some(address) = address::from_multiaddr(&address) {
-                        return Ok(address.port());
-                    }
-                }
-                SwarmEvent::ListenerClosed { reason, .. } => {
-                    return Err(reason.err().unwrap_or_else(|| io::ErrorKind::Other.into()));
-                }
-                _ => {}
+    let mut addresses = Vec::new();
+    loop {
+        // A wildcard has an address for each interface, and nothing tells which is the last.
+        let patience = match (addresses.is_empty(), at.ip().is_unspecified()) {
+            (true, _) => STOP_MAX,
+            (false, true) => INTERFACES_WAIT,
+            (false, false) => break,
+        };
+        match timeout(patience, swarm.select_next_some()).await {
+            Ok(SwarmEvent::NewListenAddr { address, .. }) => {
+                addresses.extend(address::from_multiaddr(&address));
             }
+            Ok(SwarmEvent::ListenerClosed { reason, .. }) => {
+                let unknown = || io::ErrorKind::Other.into();
+                return Err(failed(reason.err().unwrap_or_else(unknown)));
+            }
+            Ok(_) => {}
+            Err(_) if addresses.is_empty() => return Err(failed(io::ErrorKind::TimedOut.into())),
+            Err(_) => break,
         }
-    };
-    match timeout(STOP_MAX, first).await {
-        Ok(port) => port.map_err(failed),
-        Err(_) => Err(failed(io::ErrorKind::TimedOut.into())),
     }
+    Ok((listener, addresses))
 }

@@ -26,16 +26,18 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default)]
 struct Waiting {
     bytes: Vec<u8>,
+    /// The caller was asked to flush and has not done so yet.
+    unflushed: bool,
     closed: bool,
 }
 
 /// What became of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Put {
-    /// It is the only one that waits: the reader is to be woken when the caller has put in all.
-    First,
+    /// It waits, and the caller is to flush when it has put in all. Asked for once until then.
+    Unflushed,
     /// It waits with others.
-    More,
+    Waiting,
     /// There was no room.
     Full,
     /// It is longer than any frame may be.
@@ -72,11 +74,17 @@ impl Outbox {
             // A full write's worth need not wait for the rest of the caller's round.
             self.wake.notify_one();
         }
-        if before == 0 { Put::First } else { Put::More }
+        if before == 0 && !waiting.unflushed {
+            waiting.unflushed = true;
+            Put::Unflushed
+        } else {
+            Put::Waiting
+        }
     }
 
     /// Wakes the reader.
     pub(crate) fn flush(&self) {
+        self.lock().unflushed = false;
         self.wake.notify_one();
     }
 
@@ -128,18 +136,21 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_frame_asks_for_a_wake_up() {
+    fn a_flush_is_asked_for_once_until_it_comes() {
         let outbox = Outbox::new(1024);
-        assert_eq!(outbox.put(&frame(Lane::Data, 1)), Put::First);
-        assert_eq!(outbox.put(&frame(Lane::Data, 2)), Put::More);
+        assert_eq!(outbox.put(&frame(Lane::Data, 1)), Put::Unflushed);
+        assert_eq!(outbox.put(&frame(Lane::Data, 2)), Put::Waiting);
         taken(&outbox);
-        assert_eq!(outbox.put(&frame(Lane::Data, 3)), Put::First);
+        assert_eq!(outbox.put(&frame(Lane::Data, 3)), Put::Waiting);
+        taken(&outbox);
+        outbox.flush();
+        assert_eq!(outbox.put(&frame(Lane::Data, 4)), Put::Unflushed);
     }
 
     #[test]
     fn what_does_not_fit_is_refused_and_what_waits_stays() {
         let outbox = Outbox::new(1);
-        assert_eq!(outbox.put(&frame(Lane::Data, 1)), Put::First);
+        assert_eq!(outbox.put(&frame(Lane::Data, 1)), Put::Unflushed);
         assert_eq!(outbox.put(&frame(Lane::Data, 2)), Put::Full);
         let bytes = taken(&outbox);
         let (envelope, length) = wire::decode(&bytes).unwrap().unwrap();

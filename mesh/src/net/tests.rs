@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::proto::{Contact, DialFailure, PeerAddress};
 use crate::time::Stamp;
-use crate::wire::{self, FRAME_MAX, Frame, Relay};
+use crate::wire::{FRAME_MAX, Frame, Relay};
 
 /// Every test ends, well or badly.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -21,7 +21,7 @@ pub(crate) fn frame(lane: Lane, number: u64) -> Envelope {
 }
 
 /// The same, at least so many bytes long.
-fn long_frame(lane: Lane, number: u64, length: usize) -> Envelope {
+pub(crate) fn long_frame(lane: Lane, number: u64, length: usize) -> Envelope {
     let mut bytes = number.to_le_bytes().to_vec();
     bytes.resize(bytes.len().max(length), 0);
     Envelope {
@@ -83,22 +83,33 @@ impl Node {
     }
 
     async fn link_up(&mut self) -> (LinkId, NodeId, Option<DialId>, PeerAddress) {
-        match self.next().await {
-            Input::LinkUp {
-                link,
-                peer,
-                dial,
-                remote,
-            } => (link, peer, dial, remote),
-            other => panic!("not a link: {other:?}"),
-        }
+        let input = self.next().await;
+        let Input::LinkUp {
+            link,
+            peer,
+            dial,
+            remote,
+        } = input
+        else {
+            panic!("not a link: {input:?}");
+        };
+        (link, peer, dial, remote)
+    }
+
+    async fn frame(&mut self) -> (LinkId, Envelope) {
+        let input = self.next().await;
+        let Input::Frame { link, envelope } = input else {
+            panic!("not a frame: {input:?}");
+        };
+        (link, envelope)
     }
 
     async fn dial_failed(&mut self) -> (DialId, DialFailure) {
-        match self.next().await {
-            Input::DialFailed { dial, failure } => (dial, failure),
-            other => panic!("not a failed dial: {other:?}"),
-        }
+        let input = self.next().await;
+        let Input::DialFailed { dial, failure } = input else {
+            panic!("not a failed dial: {input:?}");
+        };
+        (dial, failure)
     }
 
     async fn refused(&mut self) -> String {
@@ -192,13 +203,7 @@ async fn frames_come_in_the_order_in_which_they_went_on_each_lane() {
     for (node, link) in [(&mut a, ab), (&mut b, ba)] {
         let mut expected = BTreeMap::from(Lane::ALL.map(|lane| (lane, 0)));
         for _ in 0..3 * EACH {
-            let Input::Frame {
-                link: from,
-                envelope,
-            } = node.next().await
-            else {
-                panic!("only frames are under way");
-            };
+            let (from, envelope) = node.frame().await;
             let number = expected.get_mut(&envelope.frame.lane()).unwrap();
             assert_eq!((from, envelope.stamp), (link, Stamp(*number)));
             *number += 1;
@@ -408,10 +413,8 @@ async fn simultaneous_dials_give_two_links_that_both_work() {
     a.net.flush();
     let mut came = Vec::new();
     for _ in links {
-        match b.next().await {
-            Input::Frame { link, envelope } => came.push((link, envelope.stamp)),
-            other => panic!("not a frame: {other:?}"),
-        }
+        let (link, envelope) = b.frame().await;
+        came.push((link, envelope.stamp));
     }
     came.sort_by_key(|(_, stamp)| *stamp);
     assert_eq!(
@@ -439,7 +442,7 @@ async fn simultaneous_dials_give_two_links_that_both_work() {
 async fn junk_is_skipped_and_counted_and_the_next_frame_is_read() {
     let (a, ab, mut b, ba) = pair(config(), config()).await;
     a.net
-        .shared
+        .links
         .send_raw(ab, Lane::Control, &[3, 0, 0, 0, 0xff, 0xff, 0xff]);
     a.send(ab, frame(Lane::Control, 1));
     a.net.flush();
@@ -452,7 +455,7 @@ async fn junk_is_skipped_and_counted_and_the_next_frame_is_read() {
 async fn a_frame_that_is_too_long_closes_the_link() {
     let (mut a, ab, mut b, ba) = pair(config(), config()).await;
     let length = u32::try_from(FRAME_MAX + 1).unwrap().to_le_bytes();
-    a.net.shared.send_raw(ab, Lane::Data, &length);
+    a.net.links.send_raw(ab, Lane::Data, &length);
     assert_eq!(b.next().await, Input::LinkDown { link: ba });
     assert_eq!(a.next().await, Input::LinkDown { link: ab });
     assert_eq!(b.count("net_frames_too_long_total"), 1);
@@ -595,6 +598,20 @@ async fn two_nodes_cannot_listen_on_one_address() {
             .to_string()
             .starts_with(&format!("cannot listen on {listen}: ")),
         "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_wildcard_stays_one_and_the_interfaces_are_known() {
+    let listen = SocketAddr::new("0.0.0.0".parse().unwrap(), 0);
+    let a = Node::start(Config { listen, ..config() }).await;
+    let at = a.net.listen_addr();
+    assert_eq!(at.ip(), listen.ip());
+    assert_ne!(at.port(), 0);
+    let last = a.net.interface_addrs().last().copied();
+    assert_eq!(
+        last,
+        Some(SocketAddr::new("127.0.0.1".parse().unwrap(), at.port()))
     );
 }
 

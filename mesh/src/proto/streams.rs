@@ -7,11 +7,12 @@
 //!
 //! | part | job |
 //! | --- | --- |
-//! | `append`, `pending` | the coordinator: from a draft to an event on enough disks |
+//! | `drafts`, `append`, `pending` | the coordinator: from a draft to an event on enough disks |
 //! | `nonces`, `lanes` | first tries and others; the order of one session's drafts |
 //! | `deliver`, `shown`, `sent` | who gets an event, what was shown here, what was sent just now |
 //! | `replica`, `writer`, `listings` | this node's own disk, and first contact |
 //! | `reading`, `union`, `counting` | questions to all replicas |
+//! | `serving` | questions to this node's own store |
 //!
 //! The facade calls one method per fact; each ends with everything said that can be said at once. What
 //! a fact leaves to be done without a clock at hand, or beyond one step's share, is due at the next
@@ -20,6 +21,7 @@
 mod append;
 mod counting;
 mod deliver;
+mod drafts;
 mod lanes;
 mod listings;
 mod message;
@@ -30,6 +32,7 @@ mod replica;
 #[cfg(test)]
 mod samples;
 mod sent;
+mod serving;
 mod shown;
 mod stats;
 mod sweep;
@@ -42,9 +45,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::event::{EventKind, SharedEvent};
-use crate::id::{
-    Conversation, EventId, NodeId, Nonce, RouteKey, SessionId, Slot, StreamId, UserName,
-};
+use crate::id::{Conversation, EventId, NodeId, Nonce, RouteKey, SessionId, Slot, UserName};
 use crate::proto::outbox::Outbox;
 use crate::proto::output::Ticket;
 use crate::proto::view::View;
@@ -205,6 +206,10 @@ impl Surroundings for View<'_> {
     }
 }
 
+/// Appends and questions are numbered from these upper bits of the origin on. So an answer that was
+/// meant for an earlier life of this node names nothing in this one; seven bytes on the wire.
+const FIRST_NUMBER_SHIFT: u32 = 16;
+
 /// The layer.
 #[derive(Debug)]
 pub struct Streams {
@@ -235,15 +240,15 @@ pub struct Streams {
     full: BTreeMap<NodeId, Instant>,
     nonces: nonces::Nonces,
     lanes: lanes::Lanes,
-    looked_up: VecDeque<append::LookedUp>,
+    looked_up: VecDeque<drafts::LookedUp>,
 
     shown: shown::Shown,
     sent: sent::Sent,
 
     writer: writer::Writer,
     listings: listings::Listings,
-    /// Streams of which one more contact entry is on enough disks.
-    listed: VecDeque<StreamId>,
+    /// Listings of which one more contact entry is on enough disks.
+    listed: VecDeque<listings::ListingId>,
     own_acks: VecDeque<Ack>,
     next_ticket: u64,
 
@@ -252,7 +257,7 @@ pub struct Streams {
     reads: BTreeMap<u64, reading::Reading>,
     /// Questions that nobody could be asked.
     answered: VecDeque<u64>,
-    loads: BTreeMap<Ticket, reading::Load>,
+    loads: BTreeMap<Ticket, serving::Load>,
     counts: BTreeMap<u64, counting::Counting>,
 
     revisiting_appends: sweep::Sweep,
@@ -262,8 +267,9 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// An empty layer. `origin` is the origin half of all ids it makes.
+    /// An empty layer. `origin` is the origin half of all ids it makes: a hash, other in every life.
     pub fn new(config: Config, origin: u64) -> Self {
+        let first = origin >> FIRST_NUMBER_SHIFT;
         Self {
             config,
             origin,
@@ -271,7 +277,7 @@ impl Streams {
             stopping: false,
             room: true,
             at: Instant(0),
-            next_append: 0,
+            next_append: first,
             pending: BTreeMap::new(),
             names: BTreeMap::new(),
             held: VecDeque::new(),
@@ -290,7 +296,7 @@ impl Streams {
             listed: VecDeque::new(),
             own_acks: VecDeque::new(),
             next_ticket: 0,
-            next_question: 0,
+            next_question: first,
             reads: BTreeMap::new(),
             answered: VecDeque::new(),
             loads: BTreeMap::new(),
@@ -316,7 +322,7 @@ impl Streams {
     }
 
     /// Asks all reachable storing members; ends with [`Event::Read`] of this ticket. Of a range at most
-    /// 1,024 events or about 384 KiB are answered, of heads at most 4,096 may be asked for.
+    /// 1,024 events or about 384 KiB are answered, of heads at most 512 may be asked for.
     pub fn read(
         &mut self,
         view: impl Surroundings,
@@ -341,11 +347,12 @@ impl Streams {
             Message::Offer { event, purpose } => {
                 self.on_offer(view, clock, from, event, purpose, out);
             }
-            Message::Acks(acks) => {
+            Message::Acks(acks) if acks.len() <= message::ACKS_MAX => {
                 for ack in acks {
                     self.on_ack(view, from, ack, out);
                 }
             }
+            Message::Acks(_) => self.stats.messages_refused += 1,
             Message::Ask { question, query } => self.on_ask(from, question, query, out),
             Message::Answer { question, part } => self.on_part(view, from, question, part, out),
         }

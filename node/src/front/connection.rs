@@ -6,10 +6,10 @@
 //! is sent and has not too many commands unanswered. It has no timer: the sweeper minds deadlines.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use futures_util::{SinkExt as _, Stream as _, future::poll_fn};
 use mesh::command::{Code, Command, Refusal};
@@ -34,13 +34,10 @@ use crate::session::outbox::{Class, Ending, Pool, Queued, Written};
 /// Bytes that are read at a time, allocated for every connection: chat messages are small. The
 /// library's default of 128 KiB costs 46 times the memory and, being cleared before every read, 5 times
 /// the CPU of a message.
-const READ_BUFFER: usize = 1024;
+pub(super) const READ_BUFFER: usize = 1024;
 
 /// Bytes that the library buffers before it writes: of it only pongs and close frames come.
 const WRITE_BUFFER: usize = 4 * 1024;
-
-/// How long a closing connection may take to be rid of its last frames and to be hung up.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +60,7 @@ enum Step {
 
 /// A client's connection.
 pub(super) struct Connection {
-    socket: WebSocketStream<Wire>,
+    pub(super) socket: WebSocketStream<Wire>,
     conn: Arc<Conn>,
     shared: Arc<Shared>,
     /// What of the last frame is not read yet: the frame, and where its next line begins.
@@ -116,8 +113,8 @@ impl Connection {
         self.conn.register(cx.waker());
         loop {
             let room = match self.poll_outbox(cx) {
-                Ok(room) => room,
-                Err(step) => return Poll::Ready(step),
+                ControlFlow::Continue(room) => room,
+                ControlFlow::Break(step) => return Poll::Ready(step),
             };
             if !room {
                 return Poll::Pending;
@@ -138,20 +135,26 @@ impl Connection {
 
     /// Writes what the socket did not take before, where it does now. Says whether there is room for
     /// the answers to further commands.
-    fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Result<bool, Step> {
+    fn poll_outbox(&mut self, cx: &mut Context<'_>) -> ControlFlow<Step, bool> {
         let mut outbox = self.conn.outbox();
         while outbox.is_blocked() && self.conn.socket().poll_write_ready(cx).is_ready() {
-            if self.conn.write(&mut outbox, &mut Pool::default()) != Written::Blocked {
+            let before = outbox.bytes();
+            let written = self.conn.write(&mut outbox, &mut Pool::default());
+            if outbox.bytes() < before {
+                // What it says may wait unread meanwhile, but it reads.
+                self.conn.saw(self.shared.clock.now());
+            }
+            if written != Written::Blocked {
                 break;
             }
         }
         match outbox.ending() {
-            Some(Ending::Code(code)) => return Err(Step::End(End::Node(code))),
+            Some(Ending::Code(code)) => return ControlFlow::Break(Step::End(End::Node(code))),
             Some(Ending::TooSlow) => {
                 self.shared.counters.add(Count::ClosedTooSlow);
-                return Err(Step::End(End::Node(TOO_SLOW)));
+                return ControlFlow::Break(Step::End(End::Node(TOO_SLOW)));
             }
-            Some(Ending::Dead) => return Err(Step::End(End::Dead)),
+            Some(Ending::Dead) => return ControlFlow::Break(Step::End(End::Dead)),
             None => {}
         }
         let room = outbox.has_room();
@@ -160,9 +163,11 @@ impl Connection {
         drop(outbox);
         if drained {
             let session = self.conn.id;
-            self.hand(Input::Drained { session }).map_err(Step::Hand)?;
+            if let Some(waits) = self.hand(Input::Drained { session }) {
+                return ControlFlow::Break(Step::Hand(waits));
+            }
         }
-        Ok(room)
+        ControlFlow::Continue(room)
     }
 
     /// Reads the lines of the frame that is there, as far as may be now.
@@ -202,9 +207,7 @@ impl Connection {
             }
             let parsed = parse(line, &self.shared.about.limits);
             let step = match self.admit(parsed) {
-                Verdict::Hand(request, command) => {
-                    self.command(request, command).err().map(Step::Hand)
-                }
+                Verdict::Hand(request, command) => self.command(request, command).map(Step::Hand),
                 Verdict::Refuse(request, refusal, end) => {
                     self.shared.counters.add(Count::RefusedLines);
                     answer(refused, request, &refusal);
@@ -245,7 +248,7 @@ impl Connection {
         }
     }
 
-    fn command(&mut self, request: Option<u64>, command: Command) -> Result<(), Input> {
+    fn command(&mut self, request: Option<u64>, command: Command) -> Option<Input> {
         if let Command::Hello(hello) = &command {
             self.conn.greet(hello.user.clone());
         }
@@ -259,11 +262,11 @@ impl Connection {
     }
 
     /// Gives the machine an input; gives it back where that has to wait.
-    fn hand(&self, input: Input) -> Result<(), Input> {
+    fn hand(&self, input: Input) -> Option<Input> {
         match self.shared.to_mesh.try_send(input) {
-            Ok(()) => Ok(()),
+            Ok(()) => None,
             // Where the machine is gone the connection ends when it tries to wait for it.
-            Err(TrySendError::Full(input) | TrySendError::Closed(input)) => Err(input),
+            Err(TrySendError::Full(input) | TrySendError::Closed(input)) => Some(input),
         }
     }
 
@@ -316,8 +319,9 @@ impl Connection {
             let _ = self.shared.to_mesh.send(closed).await;
         }
         if end != End::Dead {
+            let limit = self.shared.deadlines.close;
             // A client that does not take its leave in time is hung up on.
-            let _ = timeout(CLOSE_TIMEOUT, self.close(end)).await;
+            let _ = timeout(limit, self.close(end)).await;
         }
     }
 
@@ -443,7 +447,7 @@ fn config(max_frame: usize) -> WebSocketConfig {
 }
 
 /// The stream that the WebSocket library sees: reads from the socket, writes into the outbox.
-struct Wire {
+pub(super) struct Wire {
     reader: OwnedReadHalf,
     conn: Arc<Conn>,
 }

@@ -239,3 +239,102 @@ impl Conn {
         self.task.wake();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+
+    use futures_util::task::{ArcWake, waker};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::session::outbox::LOW_WATER;
+
+    /// A task that only counts how often it is woken.
+    #[derive(Default)]
+    struct Task(AtomicUsize);
+
+    impl ArcWake for Task {
+        fn wake_by_ref(task: &Arc<Self>) {
+            task.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    impl Task {
+        /// Has the connection wake it, as a task does whenever it is polled.
+        fn watch(self: &Arc<Self>, conn: &Conn) {
+            conn.register(&waker(self.clone()));
+        }
+
+        fn woken(&self) -> usize {
+            self.0.swap(0, Ordering::SeqCst)
+        }
+    }
+
+    /// A connection, and the client's end of it.
+    async fn conn() -> (Conn, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (_, writer) = accepted.unwrap().0.into_split();
+        writer.writable().await.unwrap();
+        (Conn::new(SessionId(1), writer, 0), client.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_task_that_waits_for_answers_is_woken_once_half_of_them_are_there() {
+        let ((conn, _client), task) = (conn().await, Arc::new(Task::default()));
+        for _ in 0..UNANSWERED_MAX {
+            assert!(conn.may_ask());
+            conn.asked();
+        }
+        task.watch(&conn);
+        assert!(!conn.may_ask() && conn.is_held());
+        for _ in UNANSWERED_LOW + 1..UNANSWERED_MAX {
+            conn.answered();
+            assert!(!conn.may_ask());
+        }
+        assert_eq!(task.woken(), 0);
+        conn.answered();
+        assert_eq!(task.woken(), 1);
+        assert!(conn.may_ask() && !conn.is_held());
+    }
+
+    #[tokio::test]
+    async fn more_answers_than_commands_do_no_harm() {
+        let (conn, _client) = conn().await;
+        conn.answered();
+        conn.asked();
+        assert!(conn.may_ask());
+    }
+
+    #[tokio::test]
+    async fn a_task_that_waits_for_room_is_woken_by_the_write_that_makes_it() {
+        let ((conn, _client), task) = (conn().await, Arc::new(Task::default()));
+        let pool = &mut Pool::default();
+        let line = vec![b'x'; LOW_WATER + 1];
+        assert_eq!(conn.line(&line, Class::Live, pool), Queued::ToWrite);
+        task.watch(&conn);
+        let outbox = conn.outbox();
+        assert!(!outbox.has_room());
+        conn.wait_for_room(true);
+        drop(outbox);
+        conn.flush(pool);
+        assert!(conn.outbox().has_room());
+        assert_eq!(task.woken(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_write_that_nobody_waits_for_wakes_nobody() {
+        let ((conn, _client), task) = (conn().await, Arc::new(Task::default()));
+        let pool = &mut Pool::default();
+        task.watch(&conn);
+        assert_eq!(conn.line(b"x", Class::Live, pool), Queued::ToWrite);
+        conn.flush(pool);
+        assert_eq!(task.woken(), 0);
+        assert_eq!(conn.line(b"x", Class::Bulk, pool), Queued::ToWrite);
+        conn.flush(pool);
+        assert_eq!(task.woken(), 1, "the session is told of room");
+    }
+}

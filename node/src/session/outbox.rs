@@ -254,13 +254,12 @@ impl Outbox {
         }
     }
 
-    /// Takes nothing more but a close frame. The first reason given stays.
+    /// Takes nothing more but a close frame. The first reason given stays, unless the connection dies.
     pub(crate) fn end(&mut self, ending: Ending) {
-        if self
-            .ending
-            .is_some_and(|present| present != Ending::Dead && ending != Ending::Dead)
-        {
-            return;
+        match self.ending {
+            Some(Ending::Dead) => return,
+            Some(_) if ending != Ending::Dead => return,
+            Some(_) | None => {}
         }
         self.ending = Some(ending);
         match ending {

@@ -22,8 +22,8 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(60);
 /// this, in case somebody else answers there by now.
 const CONTACT_PAUSE: Duration = Duration::from_secs(5);
 
-/// The smaller node dials that soon after it has heard of the other, the larger one after the first
-/// step of the backoff, when it is probably linked already.
+/// The smaller node dials that soon after it has heard of the other, the larger one when it
+/// is probably linked already.
 const HASTE: Duration = Duration::from_millis(20);
 
 /// The most addresses found on the local network that are remembered; further ones are dropped.
@@ -133,14 +133,14 @@ impl Membership {
         }
     }
 
-    /// How long before a member is dialled for the first time. The smaller node begins: the link it
-    /// dials is the one that would be kept.
+    /// How long before a lost member is dialled. The smaller node begins: the link it dials is the one
+    /// that would be kept. Even the larger one comes before the other end would find the link silent.
     pub(super) fn first_delay(&mut self, node: NodeId) -> Duration {
         let base = self.config.dial_backoff;
         let delay = if self.record.node < node {
-            base
+            base / 2
         } else {
-            2 * base
+            base
         };
         self.jitter(delay)
     }
@@ -272,12 +272,12 @@ impl Membership {
 
     /// A link is open: nobody needs to be dialled for it.
     pub(super) fn dial_succeeded(&mut self, node: NodeId, whom: Option<Whom>) {
-        if let Some(Whom::Contact(at)) = whom {
-            if let Some(entry) = self.dialer.contacts.get_mut(at) {
-                entry.attempt = Attempt::default();
-                if entry.nodes.len() < CONTACT_NODES_MAX {
-                    entry.nodes.insert(node);
-                }
+        if let Some(Whom::Contact(at)) = whom
+            && let Some(entry) = self.dialer.contacts.get_mut(at)
+        {
+            entry.attempt = Attempt::default();
+            if entry.nodes.len() < CONTACT_NODES_MAX {
+                entry.nodes.insert(node);
             }
         }
         self.timers.cancel(Timer::Dial(Whom::Member(node)));
@@ -311,7 +311,7 @@ impl Membership {
         let delay = if self.record.node < node {
             HASTE
         } else {
-            self.config.dial_backoff
+            2 * self.config.dial_backoff
         };
         let delay = self.jitter(delay);
         self.dial_in(now, Whom::Member(node), delay);
@@ -398,6 +398,18 @@ impl Membership {
     fn jitter(&mut self, delay: Duration) -> Duration {
         let micros = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
         delay / 2 + Duration::from_micros(self.below(micros.max(1)))
+    }
+
+    /// Whether something is under way that may lead to a link.
+    #[cfg(test)]
+    pub(super) fn is_dialled(&self, node: NodeId) -> bool {
+        let whom = Whom::Member(node);
+        let pending = |link: &super::link::Link| link.peer == node && !link.is_open();
+        let attempt = self.attempt(whom);
+        self.timers.is_set(Timer::Dial(whom))
+            || self.dialer.waiting.contains(&whom)
+            || attempt.is_some_and(|attempt| attempt.under_way.is_some())
+            || self.links.values().any(pending)
     }
 
     /// As it is told to people.

@@ -153,12 +153,10 @@ impl Membership {
             self.unlink(now, node, id, out);
         }
         self.links.remove(&id);
-        match whom {
-            Some(whom) if opened.is_none() => {
-                self.retry(now, whom);
-            }
-            Some(_) | None => self.ensure_dial(now, node),
+        if let Some(whom) = whom.filter(|_| opened.is_none()) {
+            self.retry(now, whom);
         }
+        self.ensure_dial(now, node);
     }
 
     /// Says who this node is.

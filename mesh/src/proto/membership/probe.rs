@@ -36,6 +36,13 @@ pub(super) struct Round {
     other: Option<NodeId>,
 }
 
+impl Round {
+    #[cfg(test)]
+    pub(super) fn target(&self) -> NodeId {
+        self.target
+    }
+}
+
 impl Membership {
     /// Asks others whether they can reach a member. With nobody to ask, the time goes by all the same:
     /// the link may come back meanwhile.
@@ -118,7 +125,8 @@ impl Membership {
         if now.at < deadline {
             return self.timers.set(Timer::Probe(round), deadline);
         }
-        let (target, other) = (open.target, open.other);
+        let target = open.target;
+        let other = open.other.filter(|other| self.link_to(*other).is_some());
         self.end_round(target);
         if self.has_link(target) {
             return;
@@ -211,7 +219,11 @@ impl Membership {
             return;
         };
         let expected = open.target == target && open.asked.contains(&helper);
-        if !expected || peer.record.epoch != epoch {
+        let linked = self
+            .peers
+            .get(&helper)
+            .is_some_and(|it| !it.links.is_empty());
+        if !expected || !linked || peer.record.epoch != epoch {
             self.stats.messages_ignored += 1;
             return;
         }

@@ -18,40 +18,55 @@ const CHUNK_MERGED: usize = 128;
 /// Some keys in a row.
 pub(super) type Chunk = Arc<Vec<RouteKey>>;
 
+/// A chunk in its place: the search for a key touches no chunk but the one it belongs in.
+#[derive(Debug)]
+struct Place {
+    /// Not above any key of the chunk, above all of the chunk before.
+    from: RouteKey,
+    /// Not empty.
+    chunk: Chunk,
+}
+
 /// The set.
 #[derive(Debug, Default)]
 pub(super) struct Chunks {
-    /// None is empty, and all keys of one are below all of the next.
-    chunks: Vec<Chunk>,
+    places: Vec<Place>,
 }
 
 impl Chunks {
     /// All keys as of now.
     pub(super) fn share(&self) -> Vec<Chunk> {
-        self.chunks.clone()
+        let chunks = self.places.iter().map(|place| &place.chunk);
+        chunks.map(Arc::clone).collect()
     }
 
-    /// The chunk that a key belongs in.
+    /// Where a key belongs.
     fn locate(&self, key: RouteKey) -> usize {
-        let above = self.chunks.partition_point(|chunk| chunk[0] <= key);
+        let above = self.places.partition_point(|place| place.from <= key);
         above.saturating_sub(1)
     }
 
     /// False: it was there.
     pub(super) fn insert(&mut self, key: RouteKey) -> bool {
         let at = self.locate(key);
-        let Some(chunk) = self.chunks.get_mut(at) else {
-            self.chunks.push(Arc::new(vec![key]));
+        let Some(place) = self.places.get_mut(at) else {
+            let chunk = Arc::new(vec![key]);
+            self.places.push(Place { from: key, chunk });
             return true;
         };
-        let Err(place) = chunk.binary_search(&key) else {
+        let Err(index) = place.chunk.binary_search(&key) else {
             return false;
         };
-        let keys = Arc::make_mut(chunk);
-        keys.insert(place, key);
+        place.from = place.from.min(key);
+        let keys = Arc::make_mut(&mut place.chunk);
+        keys.insert(index, key);
         if keys.len() > CHUNK_MAX {
             let upper = keys.split_off(CHUNK_MAX / 2);
-            self.chunks.insert(at + 1, Arc::new(upper));
+            let upper = Place {
+                from: upper[0],
+                chunk: Arc::new(upper),
+            };
+            self.places.insert(at + 1, upper);
         }
         true
     }
@@ -59,15 +74,15 @@ impl Chunks {
     /// False: it was not there.
     pub(super) fn remove(&mut self, key: RouteKey) -> bool {
         let at = self.locate(key);
-        let Some(chunk) = self.chunks.get_mut(at) else {
+        let Some(place) = self.places.get_mut(at) else {
             return false;
         };
-        let Ok(place) = chunk.binary_search(&key) else {
+        let Ok(index) = place.chunk.binary_search(&key) else {
             return false;
         };
-        Arc::make_mut(chunk).remove(place);
-        if self.chunks[at].is_empty() {
-            self.chunks.remove(at);
+        Arc::make_mut(&mut place.chunk).remove(index);
+        if place.chunk.is_empty() {
+            self.places.remove(at);
         } else {
             self.merge(at.saturating_sub(1));
         }
@@ -75,10 +90,10 @@ impl Chunks {
     }
 
     fn merge(&mut self, at: usize) {
-        let pair = self.chunks.get(at).zip(self.chunks.get(at + 1));
-        if pair.is_some_and(|(a, b)| a.len() + b.len() < CHUNK_MERGED) {
-            let upper = self.chunks.remove(at + 1);
-            Arc::make_mut(&mut self.chunks[at]).extend_from_slice(&upper);
+        let pair = self.places.get(at).zip(self.places.get(at + 1));
+        if pair.is_some_and(|(a, b)| a.chunk.len() + b.chunk.len() < CHUNK_MERGED) {
+            let upper = self.places.remove(at + 1).chunk;
+            Arc::make_mut(&mut self.places[at].chunk).extend_from_slice(&upper);
         }
     }
 }
@@ -99,10 +114,10 @@ mod tests {
     fn chunks_split_and_merge_within_their_bounds() {
         let mut set = Chunks::default();
         (0..10_000).for_each(|key| assert!(set.insert(RouteKey(key * 7 % 10_000))));
-        assert!(set.chunks.iter().all(|chunk| chunk.len() <= CHUNK_MAX));
-        assert!(set.chunks.len() < 10_000 / 100);
+        assert!(set.places.iter().all(|p| p.chunk.len() <= CHUNK_MAX));
+        assert!(set.places.len() < 10_000 / 100);
         (100..10_000).for_each(|key| assert!(set.remove(RouteKey(key))));
-        assert_eq!(set.chunks.len(), 1);
+        assert_eq!(set.places.len(), 1);
     }
 
     proptest! {

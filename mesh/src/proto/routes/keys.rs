@@ -22,8 +22,8 @@ const WIDTH_MIN: u32 = 8;
 pub struct Keys(Bytes);
 
 impl Keys {
-    /// Codes strictly ascending keys.
-    pub(super) fn pack(keys: &[RouteKey]) -> Self {
+    /// Codes strictly ascending keys of 48 bits.
+    pub fn pack(keys: &[RouteKey]) -> Self {
         debug_assert!(keys.is_sorted_by(|a, b| a < b), "ascending, none twice");
         debug_assert!(keys.last().is_none_or(|key| key.0 >> RouteKey::BITS == 0));
         let Some(first) = keys.first() else {
@@ -54,7 +54,7 @@ impl Keys {
     }
 
     /// The keys, strictly ascending; `None` where the bytes are no such list of at most `max`.
-    pub(super) fn unpack(&self, max: usize) -> Option<Vec<RouteKey>> {
+    pub fn unpack(&self, max: usize) -> Option<Vec<RouteKey>> {
         if self.0.is_empty() {
             return Some(Vec::new());
         }

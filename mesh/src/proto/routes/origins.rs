@@ -10,23 +10,22 @@ use std::sync::Arc;
 use crate::id::{Epoch, NodeId};
 use crate::proto::membership::State;
 use crate::proto::outbox::Outbox;
-use crate::proto::routes::message::{Batch, Message, Summary};
+use crate::proto::routes::message::{Batch, Summary};
 use crate::proto::routes::sets::{Sets, tell};
 use crate::proto::routes::stats::Stats;
 use crate::proto::routes::table::NodeSlot;
 use crate::proto::routes::{Config, Event, SLICE_KEYS};
 use crate::time::Instant;
 
+mod asks;
 mod snapshot;
 
+use asks::Ask;
 use snapshot::Incoming;
 
 /// Most nodes that are kept track of, marks of purged ones included: sixteen full meshes. Above it
 /// the mark of the oldest life without a set goes; where all have sets, the new node is refused.
 const ORIGINS_MAX: usize = 4_096;
-
-/// Most operations in one answer: what an origin sends, and one batch more.
-const LOG_OPS_MAX: usize = 2 * SLICE_KEYS;
 
 /// What a step works on beside the origins.
 pub(super) struct Context<'a> {
@@ -44,23 +43,6 @@ struct Held {
     set: Summary,
     /// It disagreed with its origin: shown until the next snapshot, never added to.
     defective: bool,
-}
-
-/// A request that is due or under way: never more than one per origin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ask {
-    /// To be sent then, not before.
-    Planned(Instant),
-    /// Sent; sent again then, unless it is answered.
-    Sent(Instant),
-}
-
-impl Ask {
-    fn at(self) -> Instant {
-        match self {
-            Self::Planned(at) | Self::Sent(at) => at,
-        }
-    }
 }
 
 /// One other node.
@@ -151,11 +133,6 @@ impl Origins {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.all.len()
-    }
-
-    /// When [`Origins::ask_due`] has something to do.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.asks.first().map(|&(at, _)| at)
     }
 
     pub(super) fn on_linked(
@@ -287,7 +264,7 @@ impl Origins {
         let mut moved = false;
         for batch in batches {
             ops += batch.ops();
-            if batch.after.epoch != head.epoch || ops > LOG_OPS_MAX {
+            if batch.after.epoch != head.epoch || ops > SLICE_KEYS {
                 ctx.stats.malformed += 1;
                 return;
             }
@@ -346,7 +323,8 @@ impl Origins {
             self.mismatch(ctx, node, out);
             return Fate::Refused;
         }
-        if !self.has_room(ctx, node, batch.after.count, attached.len() as u64) {
+        let more = attached.len().saturating_sub(detached.len()) as u64;
+        if !self.has_room(ctx, node, batch.after.count, more) {
             return Fate::Refused;
         }
         for &key in &detached {
@@ -374,79 +352,6 @@ impl Origins {
             set,
             defective: false,
         });
-    }
-
-    /// What came disagrees with itself or with what is held: fetched anew, but at most once in a
-    /// while, should the origin itself be the defect.
-    fn mismatch(&mut self, ctx: &mut Context<'_>, node: NodeId, out: &mut Outbox) {
-        let origin = self.all.entry(node).or_default();
-        if let Some(held) = &mut origin.held
-            && held.set.epoch == origin.epoch
-        {
-            held.defective = true;
-        }
-        ctx.stats.mismatches += 1;
-        ctx.events.push_back(Event::Mismatch(node));
-        let calm_until = origin.calm_until;
-        if ctx.now < calm_until {
-            self.drop_incoming(ctx, node);
-            self.set_ask(node, Some(Ask::Planned(calm_until)));
-        } else {
-            origin.calm_until = ctx.now + ctx.config.stall;
-            self.send_ask(ctx, node, out);
-        }
-    }
-
-    /// Asks for what is missing, unless that is under way.
-    fn ask(&mut self, ctx: &mut Context<'_>, node: NodeId, out: &mut Outbox) {
-        if self.all.get(&node).is_some_and(|o| o.ask.is_none()) {
-            self.send_ask(ctx, node, out);
-        }
-    }
-
-    fn send_ask(&mut self, ctx: &mut Context<'_>, node: NodeId, out: &mut Outbox) {
-        self.drop_incoming(ctx, node);
-        let Some(origin) = self.all.get_mut(&node) else {
-            return;
-        };
-        if origin.held.is_some_and(|held| held.defective) {
-            origin.calm_until = ctx.now + ctx.config.stall;
-        }
-        let held = origin.current().map(|held| held.set).unwrap_or_default();
-        ctx.stats.resumes_sent += 1;
-        out.send(node, Message::Resume(held));
-        self.set_ask(node, Some(Ask::Sent(ctx.now + ctx.config.retry)));
-    }
-
-    fn set_ask(&mut self, node: NodeId, ask: Option<Ask>) {
-        let Some(origin) = self.all.get_mut(&node) else {
-            return;
-        };
-        if let Some(old) = std::mem::replace(&mut origin.ask, ask) {
-            self.asks.remove(&(old.at(), node));
-        }
-        if let Some(new) = ask {
-            self.asks.insert((new.at(), node));
-        }
-    }
-
-    /// Sends what is due. A request to a node without a link is not sent again: its next summary,
-    /// through a helper, leads to one.
-    pub(super) fn ask_due(&mut self, ctx: &mut Context<'_>, out: &mut Outbox) {
-        while let Some(&(at, node)) = self.asks.first()
-            && at <= ctx.now
-        {
-            let origin = self.all.get(&node);
-            let lapsed = origin.is_some_and(Origin::awaits_answer);
-            let linked = origin.is_some_and(|origin| origin.linked);
-            ctx.stats.resumes_lapsed += u64::from(lapsed);
-            self.set_ask(node, None);
-            if linked || !lapsed {
-                self.send_ask(ctx, node, out);
-            } else {
-                self.drop_incoming(ctx, node);
-            }
-        }
     }
 
     /// Whether what is said of this life counts; a higher one is taken note of.

@@ -8,7 +8,7 @@ use crate::id::EventId;
 use crate::proto::outbox::Outbox;
 use crate::proto::output::Ticket;
 use crate::proto::streams::reading::{
-    Completeness, Purpose, RANGE_BYTES, RANGE_EVENTS, READ_TIMEOUT,
+    Asker, Completeness, RANGE_BYTES, RANGE_EVENTS, READ_TIMEOUT,
 };
 use crate::proto::streams::union::{self, Page};
 use crate::proto::streams::{Streams, Surroundings};
@@ -122,7 +122,7 @@ impl Streams {
             end: End::Newest,
         });
         counting.open += 1;
-        if !self.ask(near, query, Purpose::Count(id), out)
+        if !self.ask(near, query, Asker::Count(id), out)
             && let Some(counting) = self.counts.get_mut(&id.number)
         {
             counting.open -= 1;

@@ -47,14 +47,9 @@ impl Streams {
             };
             out.send(node, offer(event, purpose));
         }
-        let rest = Keep {
-            nodes: keep
-                .nodes
-                .into_iter()
-                .filter(|node| *node == near.me() || !nodes.contains(node))
-                .collect(),
-            append: keep.append,
-        };
+        let mut rest = keep;
+        rest.nodes
+            .retain(|node| *node == near.me() || !nodes.contains(node));
         self.send_to_keep(near, stream, event, rest, out);
         self.show(near, stream, event, Some(sender));
         self.sent.insert(near.now().at, keys, event.clone(), nodes);

@@ -19,9 +19,17 @@ const OPEN_MAX: usize = 1 << 14;
 /// The most acknowledgements held back for one stream; above it they are withheld for good.
 const HELD_MAX: usize = 1_024;
 
+/// One attempt to list a stream: what is left of a failed one does not count for the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ListingId {
+    pub(super) stream: StreamId,
+    attempt: u64,
+}
+
 /// The streams that this replica is listing.
 #[derive(Debug, Default)]
 pub(super) struct Listings {
+    attempts: u64,
     open: BTreeMap<StreamId, Listing>,
     /// Listed while the store was writing: what that batch says of them is out of date.
     listed: BTreeSet<StreamId>,
@@ -31,6 +39,7 @@ pub(super) struct Listings {
 
 #[derive(Debug)]
 struct Listing {
+    attempt: u64,
     entries_left: usize,
     held: Vec<(NodeId, Ack)>,
 }
@@ -43,7 +52,7 @@ pub(super) enum Contact {
     /// The entries under way; there was no room to hold the acknowledgement, or it is held.
     Held,
     /// These entries, to be appended now; the acknowledgement is held.
-    Begin(Vec<SharedEvent>),
+    Begin(ListingId, Vec<SharedEvent>),
 }
 
 impl Listings {
@@ -70,37 +79,47 @@ impl Listings {
             self.withheld += 1;
             return Contact::Held;
         }
+        self.attempts += 1;
+        let attempt = self.attempts;
         let entries = entries(stream, event);
         let listing = Listing {
+            attempt,
             entries_left: entries.len(),
             held: vec![(coordinator, ack)],
         };
         self.open.insert(stream, listing);
-        Contact::Begin(entries)
+        Contact::Begin(ListingId { stream, attempt }, entries)
     }
 
     /// One entry is on enough disks. With the last one the stream is listed: what was held.
     pub(super) fn confirm(
         &mut self,
-        stream: StreamId,
+        of: ListingId,
         store_is_busy: bool,
     ) -> Option<Vec<(NodeId, Ack)>> {
-        let listing = self.open.get_mut(&stream)?;
+        let listing = self.attempt_mut(of)?;
         listing.entries_left -= 1;
         if listing.entries_left > 0 {
             return None;
         }
         if store_is_busy {
-            self.listed.insert(stream);
+            self.listed.insert(of.stream);
         }
-        self.open.remove(&stream).map(|listing| listing.held)
+        self.open.remove(&of.stream).map(|listing| listing.held)
     }
 
     /// An entry could not be kept in time: what was held is withheld, the next event tries again.
-    pub(super) fn fail(&mut self, stream: StreamId) {
-        if let Some(listing) = self.open.remove(&stream) {
+    pub(super) fn fail(&mut self, of: ListingId) {
+        if self.attempt_mut(of).is_some()
+            && let Some(listing) = self.open.remove(&of.stream)
+        {
             self.withheld += listing.held.len() as u64;
         }
+    }
+
+    fn attempt_mut(&mut self, of: ListingId) -> Option<&mut Listing> {
+        let listing = self.open.get_mut(&of.stream)?;
+        (listing.attempt == of.attempt).then_some(listing)
     }
 
     /// All that the store says from now on knows of the streams listed so far.
@@ -155,11 +174,11 @@ mod tests {
         }
     }
 
-    fn begin(listings: &mut Listings, stamp: u64) -> (StreamId, Vec<SharedEvent>) {
+    fn begin(listings: &mut Listings, stamp: u64) -> (ListingId, Vec<SharedEvent>) {
         let event = message_at(stamp, "1");
         let stream = event.stream();
         match listings.hold(stream, &event, NODE, ack(stamp)) {
-            Contact::Begin(entries) => (stream, entries),
+            Contact::Begin(listing, entries) => (listing, entries),
             other @ (Contact::Listed(_) | Contact::Held) => panic!("{other:?}"),
         }
     }
@@ -189,11 +208,14 @@ mod tests {
     #[test]
     fn acknowledgements_wait_until_both_entries_are_confirmed() {
         let mut listings = Listings::default();
-        let (stream, _) = begin(&mut listings, 1);
+        let (listing, _) = begin(&mut listings, 1);
         let later = message_at(2, "1");
-        assert_eq!(listings.hold(stream, &later, NODE, ack(2)), Contact::Held);
-        assert_eq!(listings.confirm(stream, false), None);
-        let held = listings.confirm(stream, false);
+        assert_eq!(
+            listings.hold(listing.stream, &later, NODE, ack(2)),
+            Contact::Held
+        );
+        assert_eq!(listings.confirm(listing, false), None);
+        let held = listings.confirm(listing, false);
         assert_eq!(held, Some(vec![(NODE, ack(1)), (NODE, ack(2))]));
         assert!(listings.open.is_empty() && listings.listed.is_empty());
     }
@@ -201,21 +223,27 @@ mod tests {
     #[test]
     fn a_failed_listing_withholds_and_the_next_event_tries_again() {
         let mut listings = Listings::default();
-        let (stream, _) = begin(&mut listings, 1);
-        listings.fail(stream);
+        let (failed, _) = begin(&mut listings, 1);
+        listings.fail(failed);
         assert_eq!(listings.withheld, 1);
-        assert_eq!(listings.confirm(stream, false), None);
-        begin(&mut listings, 2);
+        let (second, _) = begin(&mut listings, 2);
+        assert_eq!(listings.confirm(failed, false), None);
+        assert_eq!(
+            listings.confirm(second, false),
+            None,
+            "the first one's entry does not count"
+        );
+        assert!(listings.confirm(second, false).is_some());
     }
 
     #[test]
     fn what_the_store_was_writing_when_a_stream_was_listed_does_not_list_it_again() {
         let mut listings = Listings::default();
-        let (stream, _) = begin(&mut listings, 1);
-        listings.confirm(stream, true);
-        listings.confirm(stream, true);
+        let (listing, _) = begin(&mut listings, 1);
+        listings.confirm(listing, true);
+        listings.confirm(listing, true);
         let late = message_at(2, "1");
-        let answer = listings.hold(stream, &late, NODE, ack(2));
+        let answer = listings.hold(listing.stream, &late, NODE, ack(2));
         assert_eq!(answer, Contact::Listed(ack(2)));
         listings.on_store_idle();
         begin(&mut listings, 3);

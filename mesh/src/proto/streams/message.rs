@@ -83,6 +83,31 @@ pub struct AppendId {
     pub round: u8,
 }
 
+/// The most acknowledgements in one frame: as many as one flush makes, and a millisecond's work.
+pub(super) const ACKS_MAX: usize = 1_024;
+
+/// The most bytes of events in one frame, by [`size`], so that it stays below
+/// [`FRAME_MAX`](crate::wire::FRAME_MAX); at least one event.
+pub(super) const FRAME_EVENTS: usize = 512 * 1024;
+
+/// Cuts what is to be sent into runs of at most `max` items and about [`FRAME_EVENTS`] bytes, at least
+/// one item each.
+pub(super) fn runs<T>(items: Vec<T>, max: usize, size: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut runs = Vec::with_capacity(1);
+    let mut run = Vec::with_capacity(items.len().min(max));
+    let mut bytes = 0;
+    for item in items {
+        bytes += size(&item);
+        if !run.is_empty() && (run.len() >= max || bytes > FRAME_EVENTS) {
+            bytes = size(&item);
+            runs.push(std::mem::take(&mut run));
+        }
+        run.push(item);
+    }
+    runs.push(run);
+    runs
+}
+
 /// What became of one event that was to be kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ack {
@@ -158,6 +183,14 @@ fn names_size(conversation: &Conversation) -> usize {
         Conversation::Direct(a, b) => a.as_str().len() + b.as_str().len(),
         Conversation::Room(room) => room.as_str().len(),
         Conversation::User(user) => user.as_str().len(),
+    }
+}
+
+/// About how many bytes an acknowledgement takes.
+pub(super) fn ack_size(ack: &Ack) -> usize {
+    match &ack.verdict {
+        Verdict::Flushed | Verdict::Full => 16,
+        Verdict::Twin(twin) => 16 + size(twin),
     }
 }
 
@@ -260,6 +293,76 @@ mod tests {
         let others = Conversation::direct(user("@b"), user("@c"));
         let foreign = EventKind::Contact { with: others };
         assert!(!is_valid(&entry("@a", None, foreign)));
+    }
+
+    fn hex(message: &Message) -> String {
+        let bytes = postcard::to_stdvec(message).unwrap();
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn the_bytes_of_every_message_stay_as_they_are() {
+        let append = AppendId {
+            number: 300,
+            round: 1,
+        };
+        let event = SharedEvent::new(message(ab(), "@a"));
+        let offer = |purpose| Message::Offer {
+            event: event.clone(),
+            purpose,
+        };
+        let acks = [
+            Verdict::Flushed,
+            Verdict::Twin(event.clone()),
+            Verdict::Full,
+        ]
+        .map(|verdict| Ack { append, verdict });
+        let query = Query::Nonce {
+            stream: crate::id::StreamId(5),
+            author: user("@a"),
+            nonce: Nonce(1),
+        };
+        let answer = |part| Message::Answer { question: 9, part };
+        let messages = [
+            offer(Purpose::Show),
+            offer(Purpose::Keep(append)),
+            offer(Purpose::KeepAndShow(append)),
+            Message::Acks(acks.into()),
+            Message::Ask { question: 9, query },
+            answer(Part::Whole(Answer::Nonce(None))),
+            answer(Part::Heads {
+                index: 1,
+                of: 2,
+                heads: Vec::new(),
+            }),
+            answer(Part::Refused),
+        ];
+        let golden = [
+            "0000000002406102406202406101010001310000",
+            "0000000002406102406202406101010001310001ac0201",
+            "0000000002406102406202406101010001310002ac0201",
+            "0103ac020100ac020101000000024061024062024061010100013100ac020102",
+            "0209010502406101",
+            "0309000100",
+            "030901010200",
+            "030902",
+        ];
+        for (message, golden) in messages.iter().zip(golden) {
+            assert_eq!(hex(message), golden, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_sent_is_cut_into_runs_of_bounded_number_and_bytes() {
+        let lengths = |items: &[usize], max| -> Vec<usize> {
+            let runs = runs(items.to_vec(), max, |&size| size);
+            runs.iter().map(Vec::len).collect()
+        };
+        assert_eq!(lengths(&[], 2), [0]);
+        assert_eq!(lengths(&[1, 1, 1], 2), [2, 1]);
+        let half = FRAME_EVENTS / 2;
+        assert_eq!(lengths(&[half, half, 1, FRAME_EVENTS, 1], 9), [2, 1, 1, 1]);
+        assert_eq!(lengths(&[2 * FRAME_EVENTS], 9), [1]);
     }
 
     #[test]

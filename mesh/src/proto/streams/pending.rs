@@ -5,6 +5,7 @@ use crate::id::{NodeId, SessionId, StreamId};
 use crate::proto::output::Ticket;
 use crate::proto::placement::REPLICAS;
 use crate::proto::streams::Surroundings;
+use crate::proto::streams::listings::ListingId;
 use crate::time::Instant;
 
 /// An append that its coordinator has not concluded.
@@ -46,8 +47,8 @@ pub(super) enum Waiter {
         /// It came while an earlier try was under way.
         again: bool,
     },
-    /// The listing of this stream.
-    Listing(StreamId),
+    /// The listing of a stream.
+    Listing(ListingId),
 }
 
 impl Waiter {
@@ -125,7 +126,7 @@ impl Targets {
     pub(super) fn fill(
         &mut self,
         order: impl Iterator<Item = NodeId>,
-        may_keep: impl Fn(NodeId) -> bool,
+        mut may_keep: impl FnMut(NodeId) -> bool,
     ) -> Vec<NodeId> {
         let mut missing =
             REPLICAS.saturating_sub(self.count(Standing::Asked) + self.count(Standing::Flushed));

@@ -10,10 +10,11 @@ use crate::event::SharedEvent;
 use crate::id::EventId;
 use crate::id::{NodeId, SessionId, StreamId};
 use crate::proto::outbox::Outbox;
-use crate::proto::output::{Output, Ticket};
-use crate::proto::streams::append::LookedUp;
+use crate::proto::output::Ticket;
 use crate::proto::streams::counting::{Count, CountId};
-use crate::proto::streams::message::{self, Message, Part};
+use crate::proto::streams::drafts::LookedUp;
+use crate::proto::streams::message::{Message, Part};
+use crate::proto::streams::serving::{HEADS_MAX, Load};
 use crate::proto::streams::union::{self, Agreement, Page};
 use crate::proto::streams::{Event, Streams, Surroundings};
 use crate::store::{Answer, End, Head, HeadQuery, NONCE_REACH_MS, Query, Range};
@@ -23,10 +24,7 @@ use crate::time::{Instant, Stamp};
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The most questions under way; above it one is answered at once with nothing, as incomplete.
-const READS_MAX: usize = 4_096;
-
-/// The most questions of peers before this node's own store; above it one is refused.
-const SERVED_MAX: usize = 4_096;
+pub(super) const READS_MAX: usize = 4_096;
 
 /// The most events of one answer: with longest names below half a megabyte, without their bodies.
 pub(super) const RANGE_EVENTS: u32 = 1_024;
@@ -34,19 +32,12 @@ pub(super) const RANGE_EVENTS: u32 = 1_024;
 /// The most bytes of events that a store is asked for.
 pub(super) const RANGE_BYTES: u32 = 384 * 1024;
 
-/// The most bytes of events in one frame, by the sizes that this layer reckons with, so that it stays
-/// below [`FRAME_MAX`](crate::wire::FRAME_MAX); at least one event or head.
-const PART_BYTES: usize = 512 * 1024;
-
-/// The most heads that one question asks for; one for more is answered with nothing, as incomplete.
-const HEADS_MAX: usize = 4_096;
-
 /// So many storing members may fail to answer a complete reading.
 const MISSING_MAX: usize = 1;
 
 /// Who wants to know.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Purpose {
+pub(super) enum Asker {
     /// The caller of [`Streams::read`].
     Client(Ticket),
     /// A draft whose nonce is not fresh.
@@ -63,7 +54,7 @@ pub(super) enum Purpose {
 #[derive(Debug)]
 pub(super) struct Reading {
     pub(super) deadline: Instant,
-    purpose: Purpose,
+    asker: Asker,
     query: Query,
     /// Those who have not answered, and what heads they have sent so far.
     waiting: Vec<(NodeId, Vec<Head>)>,
@@ -72,22 +63,13 @@ pub(super) struct Reading {
     missing: usize,
 }
 
-/// For whom this node's own store is asked.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Load {
-    /// For a reading of this node.
-    Own(u64),
-    /// For a peer.
-    Peer(NodeId, u64),
-}
-
 impl Streams {
     /// Asks all reachable storing members. False: too many questions are under way.
     pub(super) fn ask(
         &mut self,
         near: impl Surroundings,
         query: Query,
-        purpose: Purpose,
+        asker: Asker,
         out: &mut Outbox,
     ) -> bool {
         if self.reads.len() >= READS_MAX {
@@ -99,7 +81,7 @@ impl Streams {
         self.next_question += 1;
         let mut reading = Reading {
             deadline: near.now().at + READ_TIMEOUT,
-            purpose,
+            asker,
             query,
             waiting: Vec::new(),
             answers: Vec::new(),
@@ -143,54 +125,8 @@ impl Streams {
             Query::Nonce { .. } => Answer::Nonce(None),
             Query::Heads(asked) => Answer::Heads(asked.iter().map(|_| no_head()).collect()),
         };
-        if !bearable || !self.ask(near, query, Purpose::Client(ticket), out) {
+        if !bearable || !self.ask(near, query, Asker::Client(ticket), out) {
             self.answer(ticket, nothing, Completeness::Partial);
-        }
-    }
-
-    fn load(&mut self, load: Load, query: Query, out: &mut Outbox) {
-        self.next_ticket += 1;
-        let ticket = Ticket(self.next_ticket);
-        self.loads.insert(ticket, load);
-        out.push(Output::Load { ticket, query });
-    }
-
-    /// A peer asks this node's store.
-    pub(super) fn on_ask(&mut self, from: NodeId, question: u64, query: Query, out: &mut Outbox) {
-        let bearable = match &query {
-            Query::Range(range) => range.limit <= RANGE_EVENTS && range.bytes <= RANGE_BYTES,
-            Query::Nonce { .. } => true,
-            Query::Heads(asked) => asked.len() <= HEADS_MAX,
-        };
-        if !bearable {
-            self.stats.messages_refused += 1;
-        } else if self.loads.len() >= SERVED_MAX + READS_MAX {
-            self.stats.reads_refused += 1;
-        } else if self.config.storing {
-            return self.load(Load::Peer(from, question), query, out);
-        }
-        let part = Part::Refused;
-        out.send(from, Message::Answer { question, part });
-    }
-
-    /// The own store has answered.
-    pub(super) fn on_load(
-        &mut self,
-        near: impl Surroundings,
-        ticket: Ticket,
-        answer: Answer,
-        out: &mut Outbox,
-    ) {
-        match self.loads.remove(&ticket) {
-            None => {}
-            Some(Load::Own(question)) => {
-                self.on_part(near, near.me(), question, Part::Whole(answer), out);
-            }
-            Some(Load::Peer(node, question)) => {
-                for part in parts(answer) {
-                    out.send(node, Message::Answer { question, part });
-                }
-            }
         }
     }
 
@@ -278,7 +214,7 @@ impl Streams {
         match reading.query {
             Query::Range(range) => {
                 let page = self.union_of_pages(&range, reading.answers);
-                self.finish_page(near, reading.purpose, page, complete, out);
+                self.finish_page(near, reading.asker, page, complete, out);
             }
             Query::Nonce {
                 stream,
@@ -293,10 +229,10 @@ impl Streams {
                     .find(|event| event.nonce == Some(nonce) && event.author == author)
                     .cloned();
                 let found = smallest(reading.answers, seen);
-                self.finish_nonce(reading.purpose, found, complete);
+                self.finish_nonce(reading.asker, found, complete);
             }
             Query::Heads(asked) => {
-                self.finish_heads(near, reading.purpose, asked, reading.answers, complete, out);
+                self.finish_heads(near, reading.asker, asked, reading.answers, complete, out);
             }
         }
     }
@@ -331,33 +267,33 @@ impl Streams {
     fn finish_page(
         &mut self,
         near: impl Surroundings,
-        purpose: Purpose,
+        asker: Asker,
         page: Page,
         complete: Completeness,
         out: &mut Outbox,
     ) {
-        match purpose {
-            Purpose::Client(ticket) => {
+        match asker {
+            Asker::Client(ticket) => {
                 let Page { events, more } = page;
                 self.answer(ticket, Answer::Events { events, more }, complete);
             }
-            Purpose::Count(count) => self.on_counted(near, count, &page, complete, out),
-            Purpose::LookUp { .. } => {}
+            Asker::Count(count) => self.on_counted(near, count, &page, complete, out),
+            Asker::LookUp { .. } => {}
         }
     }
 
     fn finish_nonce(
         &mut self,
-        purpose: Purpose,
+        asker: Asker,
         found: Option<(SharedEvent, Vec<NodeId>)>,
         complete: Completeness,
     ) {
-        match purpose {
-            Purpose::Client(ticket) => {
+        match asker {
+            Asker::Client(ticket) => {
                 let event = found.map(|(event, _)| event);
                 self.answer(ticket, Answer::Nonce(event), complete);
             }
-            Purpose::LookUp {
+            Asker::LookUp {
                 number,
                 session,
                 stream,
@@ -367,20 +303,20 @@ impl Streams {
                 stream,
                 found,
             }),
-            Purpose::Count(_) => {}
+            Asker::Count(_) => {}
         }
     }
 
     fn finish_heads(
         &mut self,
         near: impl Surroundings,
-        purpose: Purpose,
+        asker: Asker,
         asked: Vec<HeadQuery>,
         answers: Vec<(NodeId, Answer)>,
         complete: Completeness,
         out: &mut Outbox,
     ) {
-        let Purpose::Client(ticket) = purpose else {
+        let Asker::Client(ticket) = asker else {
             return;
         };
         let answers: Vec<Vec<Head>> = answers
@@ -512,31 +448,4 @@ fn smallest(
         }
     }
     smallest
-}
-
-/// An answer in frames of bounded size.
-fn parts(answer: Answer) -> Vec<Part> {
-    match answer {
-        Answer::Nonce(_) | Answer::Events { .. } => vec![Part::Whole(answer)],
-        Answer::Heads(heads) => {
-            let mut chunks = vec![Vec::new()];
-            let mut bytes = 0;
-            for head in heads {
-                let size = message::head_size(&head);
-                let chunk = chunks.last_mut().expect("there is always a chunk");
-                if bytes + size <= PART_BYTES || chunk.is_empty() {
-                    bytes += size;
-                    chunk.push(head);
-                } else {
-                    bytes = size;
-                    chunks.push(vec![head]);
-                }
-            }
-            let of = u16::try_from(chunks.len()).unwrap_or(u16::MAX);
-            (0..)
-                .zip(chunks)
-                .map(|(index, heads)| Part::Heads { index, of, heads })
-                .collect()
-        }
-    }
 }

@@ -7,7 +7,7 @@ use crate::id::{Conversation, NodeId};
 use crate::proto::outbox::Outbox;
 use crate::proto::output::{Note, Output, Ticket};
 use crate::proto::streams::listings::Contact;
-use crate::proto::streams::message::{Ack, Message, Purpose, Verdict, is_valid};
+use crate::proto::streams::message::{self, ACKS_MAX, Ack, Message, Purpose, Verdict, is_valid};
 use crate::proto::streams::writer::Write;
 use crate::proto::streams::{Streams, Surroundings};
 use crate::store::Outcome;
@@ -146,18 +146,17 @@ impl Streams {
         acks: &mut Acks,
         out: &mut Outbox,
     ) {
-        let stream = write.stream;
         match self
             .listings
-            .hold(stream, &write.event, write.coordinator, ack)
+            .hold(write.stream, &write.event, write.coordinator, ack)
         {
             Contact::Held => {}
             Contact::Listed(ack) => acks.entry(write.coordinator).or_default().push(ack),
-            Contact::Begin(entries) => {
+            Contact::Begin(listing, entries) => {
                 self.stats.contacts += 1;
                 for entry in entries {
-                    if !self.append_entry(near, stream, entry, out) {
-                        self.listings.fail(stream);
+                    if !self.append_entry(near, listing, entry, out) {
+                        self.listings.fail(listing);
                     }
                 }
             }
@@ -166,10 +165,11 @@ impl Streams {
 
     /// Marks what has been listed and lets go of the acknowledgements that waited for it.
     fn after_listing(&mut self, near: impl Surroundings, out: &mut Outbox) {
-        while let Some(stream) = self.listed.pop_front() {
-            let Some(held) = self.listings.confirm(stream, self.writer.is_busy()) else {
+        while let Some(listing) = self.listed.pop_front() {
+            let Some(held) = self.listings.confirm(listing, self.writer.is_busy()) else {
                 continue;
             };
+            let stream = listing.stream;
             out.push(Output::List { stream });
             let mut acks = Acks::new();
             for (coordinator, ack) in held {
@@ -184,7 +184,9 @@ impl Streams {
             if coordinator == near.me() {
                 self.own_acks.extend(acks);
             } else {
-                out.send(coordinator, Message::Acks(acks));
+                for acks in message::runs(acks, ACKS_MAX, message::ack_size) {
+                    out.send(coordinator, Message::Acks(acks));
+                }
             }
         }
     }

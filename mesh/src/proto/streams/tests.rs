@@ -2,6 +2,7 @@
 
 mod appending;
 mod delivering;
+mod disk;
 mod faults;
 mod reading;
 mod world;

@@ -214,8 +214,12 @@ mod tests {
         alice_and_bob().stream()
     }
 
-    /// What a correct store answers.
-    fn page_of(range: &Range, held: &BTreeSet<u64>) -> Page {
+    /// What a correct store answers that holds these, reckoning `weight` times the bytes that we do.
+    fn page_of(range: &Range, weight: u32, held: &BTreeSet<u64>) -> Page {
+        let range = &Range {
+            bytes: range.bytes / weight,
+            ..range.clone()
+        };
         let mut events: Vec<_> = held
             .iter()
             .map(|&stamp| message_at(stamp, "1"))
@@ -234,8 +238,8 @@ mod tests {
         let mut range = all_of(stream());
         range.limit = 2;
         let answers = vec![
-            page_of(&range, &[1, 2, 3].into()),
-            page_of(&range, &[1, 9].into()),
+            page_of(&range, 1, &[1, 2, 3].into()),
+            page_of(&range, 1, &[1, 9].into()),
         ];
         let union = pages(&range, answers);
         assert_eq!((stamps(&union), union.more), (vec![1, 2], true));
@@ -323,16 +327,20 @@ mod tests {
     proptest! {
         #[test]
         fn paging_through_a_union_gives_every_event_once(
-            held in prop::collection::vec(prop::collection::btree_set(1_u64..60, 0..40), 1..4),
+            held in prop::collection::vec(
+                (1_u32..4, prop::collection::btree_set(1_u64..60, 0..40)), 1..4,
+            ),
             limit in 1_u32..8,
+            bytes in 100_u32..2_000,
             newest in any::<bool>(),
         ) {
             let mut range = all_of(stream());
-            range.limit = limit;
+            (range.limit, range.bytes) = (limit, bytes);
             range.end = if newest { End::Newest } else { End::Oldest };
             let mut seen: Vec<u64> = Vec::new();
             loop {
-                let page = pages(&range, held.iter().map(|held| page_of(&range, held)).collect());
+                let answers = held.iter().map(|(weight, held)| page_of(&range, *weight, held));
+                let page = pages(&range, answers.collect());
                 prop_assert!(page.events.len() <= limit as usize);
                 if newest {
                     seen.splice(0..0, stamps(&page));
@@ -346,7 +354,7 @@ mod tests {
                 }
                 prop_assert!(!page.events.is_empty());
             }
-            let all: BTreeSet<u64> = held.into_iter().flatten().collect();
+            let all: BTreeSet<u64> = held.into_iter().flat_map(|(_, held)| held).collect();
             prop_assert_eq!(seen, all.into_iter().collect::<Vec<_>>());
         }
     }

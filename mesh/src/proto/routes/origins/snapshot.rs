@@ -176,6 +176,12 @@ impl Origins {
         let Some(incoming) = origin.incoming.take() else {
             return;
         };
+        if is_overtaken(origin, incoming.of) {
+            // Late batches led the shown set past it while it waited.
+            origin.incoming = Some(incoming);
+            self.send_ask(ctx, node, out);
+            return;
+        }
         let before = origin.held.take();
         ctx.sets.show(incoming.slot, before.map(|held| held.slot));
         self.shown(node, incoming.slot, incoming.of);

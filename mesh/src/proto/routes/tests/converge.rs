@@ -70,6 +70,8 @@ struct Run {
     /// By holder and origin: the highest (epoch, seq) shown, and what events told.
     marks: BTreeMap<(usize, usize), (Epoch, u64)>,
     told: BTreeMap<(usize, usize), BTreeSet<RouteKey>>,
+    /// By holder and origin: what was looked at already.
+    checked: BTreeMap<(usize, usize), Option<Summary>>,
     epoch: u64,
 }
 
@@ -84,6 +86,7 @@ impl Run {
             history: vec![BTreeMap::new(); NODES],
             marks: BTreeMap::new(),
             told: BTreeMap::new(),
+            checked: BTreeMap::new(),
             epoch: 100,
         };
         (0..NODES).for_each(|i| run.record(i));
@@ -94,13 +97,20 @@ impl Run {
         (0..self.keys * self.block).map(key)
     }
 
-    /// What a node has announced is what its sessions make, whenever it makes a batch.
+    /// What a node has announced; where all changes of a window fit into a batch, that is what its
+    /// sessions made when the batch was.
     fn record(&mut self, i: usize) {
         let summary = self.world.nodes[i].summary();
-        let sessions = &self.sessions[i];
-        self.history[i]
-            .entry((summary.epoch, summary.seq))
-            .or_insert_with(|| sessions.keys().copied().collect());
+        let life = (summary.epoch, summary.seq);
+        if self.history[i].contains_key(&life) {
+            return;
+        }
+        let chunks = self.world.nodes[i].own.share();
+        let set: BTreeSet<_> = chunks.iter().flat_map(|c| c.iter().copied()).collect();
+        if self.keys * self.block <= SLICE_KEYS as u64 {
+            assert!(set.iter().eq(self.sessions[i].keys()));
+        }
+        self.history[i].insert(life, set);
     }
 
     fn collect(&mut self) {
@@ -253,16 +263,18 @@ impl Run {
     }
 
     fn check_view(&mut self, by: usize, of: usize) {
+        let held = self.world.held(by, of);
+        // Of large sets only what is claimed anew is looked at.
+        if self.checked.insert((by, of), held) == Some(held) && self.block > 1 {
+            return;
+        }
         let seen = self.world.seen(by, of, self.all_keys());
-        let Some(held) = self.world.held(by, of) else {
+        let Some(held) = held else {
             assert!(seen.is_empty(), "nothing is held, nothing is shown");
             return;
         };
-        assert_eq!(
-            seen,
-            self.history[of][&(held.epoch, held.seq)],
-            "as of its batch"
-        );
+        let then = &self.history[of][&(held.epoch, held.seq)];
+        assert!(seen == *then, "{by} has {of} as of {held:?}");
         let mut sum = Summary {
             count: 0,
             fingerprint: 0,
@@ -301,13 +313,16 @@ impl Run {
     fn check_healed(&self) {
         for (by, of) in (0..NODES).flat_map(|by| (0..NODES).map(move |of| (by, of))) {
             let seen = self.world.seen(by, of, self.all_keys());
-            assert_eq!(seen, self.sessions[of].keys().copied().collect());
+            assert!(
+                seen.iter().eq(self.sessions[of].keys()),
+                "{by} has all of {of}"
+            );
             if by != of {
                 let present = self.world.nodes[of].summary();
                 assert_eq!(self.world.held(by, of), Some(present));
                 assert!(self.world.nodes[by].is_complete(node(of), present.epoch));
                 let told = self.told.get(&(by, of)).cloned().unwrap_or_default();
-                assert_eq!(told, seen, "events fold to what is shown");
+                assert!(told == seen, "events fold to what is shown");
             }
         }
         let all: u64 = self.sessions.iter().map(|s| s.len() as u64).sum();
@@ -330,8 +345,6 @@ fn run(steps: &[Step], keys: u64, block: u64, config: &Config) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
-
     #[test]
     fn every_view_is_a_prefix_and_all_converge(
         steps in prop::collection::vec(step(12), 0..150),
@@ -342,13 +355,13 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(8))]
 
     #[test]
     fn views_of_sets_in_many_parts_are_prefixes_and_converge(
         steps in prop::collection::vec(step(8), 0..60),
         log_ops in prop_oneof![Just(2_000_usize), Just(65_536)],
     ) {
-        run(&steps, 8, 1_500, &Config { log_ops, ..Config::default() });
+        run(&steps, 8, 1_000, &Config { log_ops, ..Config::default() });
     }
 }

@@ -388,3 +388,42 @@ fn a_change_takes_at_most_eight_bytes_on_the_wire_and_a_lone_one_forty() {
     assert!(size(batch(before, &attached[..1], &[])) <= 40);
     assert!(size(batch(before, &[], &attached[..10])) <= 100);
 }
+
+#[test]
+fn a_snapshot_that_had_to_wait_is_not_shown_over_a_set_that_went_past_it() {
+    let mut world = World::pair();
+    let whole = |of: Summary, keys: &[RouteKey]| {
+        let keys = Keys::pack(keys);
+        let (index, parts) = (0, 1);
+        Message::Part(Part {
+            of,
+            index,
+            parts,
+            keys,
+        })
+    };
+    let mut keys: Vec<_> = keys(4).collect();
+    keys.sort_unstable();
+    let mut sets = vec![world.held(1, 0).unwrap()];
+    for i in 0..4 {
+        sets.push(sets[i].after(&keys[i..=i], &[]));
+    }
+    world.act(1, |r, now, out| r.on_linked(now, node(0), Epoch(100), out));
+    world.say(0, 1, whole(sets[1], &keys[..1]));
+    assert_eq!(world.held(1, 0), Some(sets[1]));
+    // The set before is still being swept, so this one waits, and batches come late.
+    world.say(0, 1, whole(sets[3], &keys[..3]));
+    for i in 1..4 {
+        let late = batch(sets[i], &keys[i..=i], &[]);
+        world.say(0, 1, Message::Batch(std::sync::Arc::new(late)));
+    }
+    world.flying.clear();
+    world.now = world.now + ms(10);
+    world.act(1, |routes, now, out| routes.on_tick(now, out));
+    assert_eq!(world.held(1, 0), Some(sets[4]));
+    assert_eq!(world.seen(1, 0, keys).len(), 4);
+    assert_eq!(
+        world.flying.pop_back(),
+        Some((1, 0, Message::Resume(sets[4])))
+    );
+}

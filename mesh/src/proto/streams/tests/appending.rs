@@ -7,7 +7,7 @@ use crate::event::{Event as Fact, EventKind, SharedEvent};
 use crate::id::{Conversation, EventId, Nonce, SessionId};
 use crate::proto::output::Ticket;
 use crate::proto::streams::samples::{alice_and_bob, body, user};
-use crate::proto::streams::{AppendError, Config, Draft, Message, append};
+use crate::proto::streams::{AppendError, Config, Draft, Message, drafts};
 use crate::time::Stamp;
 
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -91,6 +91,26 @@ fn a_lone_node_with_min_copies_two_acknowledges_nothing() {
     let ticket = world.send(0, "1");
     world.pass(DEADLINE);
     assert!(is_unavailable(&world, 0, ticket));
+}
+
+#[test]
+fn fewer_than_min_copies_are_never_acknowledged_though_asked_for() {
+    let config = Config {
+        min_copies: 2,
+        ..Config::default()
+    };
+    let mut world = World::with(2, 2, config);
+    world.pause_disks(&[1]);
+    let nonce = world.nonce();
+    let draft = Draft {
+        copies: Some(1),
+        ..world.draft("1", nonce)
+    };
+    let ticket = world.append(0, draft);
+    world.run();
+    assert_eq!(world.result(0, ticket), None);
+    world.resume_disks();
+    assert_eq!(world.appended(0, ticket).copies, 2);
 }
 
 #[test]
@@ -196,8 +216,11 @@ fn appends_wait_until_the_node_is_ready_and_then_go_in_order() {
     let tickets: Vec<_> = (0..600).map(|i| world.send(0, &i.to_string())).collect();
     assert_eq!(world.result(0, tickets[0]), None);
     world.ready(0);
+    let nonce = world.nonce();
+    let behind = world.append(0, world.draft("600", nonce));
     world.run();
-    let ids: Vec<_> = tickets.iter().map(|&t| world.appended(0, t).id).collect();
+    let tickets = tickets.iter().chain([&behind]);
+    let ids: Vec<_> = tickets.map(|&t| world.appended(0, t).id).collect();
     assert!(ids.is_sorted());
 }
 
@@ -502,7 +525,7 @@ fn acknowledgements_of_one_flush_leave_in_one_frame() {
     world.resume_disks();
     let acks = |(.., message): &(usize, usize, Message)| match message {
         Message::Acks(acks) => Some(acks.len()),
-        _ => None,
+        Message::Offer { .. } | Message::Ask { .. } | Message::Answer { .. } => None,
     };
     let frames: Vec<_> = world.log.iter().filter_map(acks).collect();
     assert_eq!(frames, [1, 19], "what came during a flush is the next one");
@@ -512,7 +535,7 @@ fn acknowledgements_of_one_flush_leave_in_one_frame() {
 fn appends_under_way_are_bounded() {
     let mut world = World::unready(1, 1, Config::default());
     let first = world.append(0, world.draft("1", Nonce(0)));
-    for i in 1..append::PENDING_MAX as u128 {
+    for i in 1..drafts::PENDING_MAX as u128 {
         world.append(0, world.draft("1", Nonce(i)));
     }
     assert_eq!(world.result(0, first), None);

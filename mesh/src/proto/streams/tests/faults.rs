@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::world::World;
+use super::world::{START_UNIX_MS, World};
 use crate::event::{Event as Fact, SharedEvent};
-use crate::id::{EventId, Nonce, SessionId};
+use crate::id::{EventId, Nonce, SessionId, splitmix64};
 use crate::proto::output::{Note, Ticket};
 use crate::proto::streams::samples::{alice_and_bob, all_of, body, user};
-use crate::proto::streams::{Ack, AppendId, Config, Draft, Message, Part, Purpose, Verdict};
+use crate::proto::streams::{
+    Ack, AppendId, Config, Draft, Message, Part, Purpose, Streams, Verdict,
+};
 use crate::store::{Answer, Query};
 use crate::time::{PEER_AHEAD_MS, Stamp};
 
@@ -77,6 +79,41 @@ fn an_acknowledgement_of_a_node_that_was_not_asked_counts_for_nothing() {
 }
 
 #[test]
+fn what_was_meant_for_an_earlier_life_names_nothing_in_this_one() {
+    let first = |origin| Streams::new(Config::default(), origin).next_append;
+    let (earlier, this) = (splitmix64(1), splitmix64(2));
+    assert!(first(earlier).abs_diff(first(this)) > 1 << 32);
+    let mut world = World::new(3);
+    world.pause_disks(&[0, 1, 2]);
+    world.nodes[0].streams = Streams::new(Config::default(), this);
+    world.ready(0);
+    let ticket = world.send(0, "1");
+    let stale = |number| Ack {
+        append: AppendId { number, round: 0 },
+        verdict: Verdict::Flushed,
+    };
+    let acks = (0..1_000).map(|i| stale(first(earlier) + i)).collect();
+    world.receive(0, 1, Message::Acks(acks));
+    assert_eq!(world.result(0, ticket), None);
+}
+
+#[test]
+fn acknowledgements_beyond_the_bound_are_refused_as_a_whole() {
+    let mut world = World::new(3);
+    world.pause_disks(&[0, 1, 2]);
+    let ticket = world.send(0, "1");
+    let flushed = Ack {
+        append: APPEND,
+        verdict: Verdict::Flushed,
+    };
+    for from in [1, 2] {
+        world.receive(0, from, Message::Acks(vec![flushed.clone(); 1_025]));
+    }
+    assert_eq!(world.result(0, ticket), None);
+    assert_eq!(world.counter(0, "stream_messages_refused_total"), 2);
+}
+
+#[test]
 fn what_is_no_twin_is_not_adopted() {
     let mut world = World::new(3);
     world.pause_disks(&[0, 1, 2]);
@@ -92,6 +129,46 @@ fn what_is_no_twin_is_not_adopted() {
     assert_eq!(world.counter(0, "ids_adopted_total"), 0);
     world.resume_disks();
     assert!(!world.appended(0, ticket).duplicate);
+}
+
+/// A coordinator that has asked its two fellows to keep a message, whose disks do not answer; and an
+/// event of the same nonce, stamped so many milliseconds before or after this moment.
+fn with_twin(offset_ms: i64) -> (World, Ticket, SharedEvent) {
+    let mut world = World::new(3);
+    world.pass(Duration::from_secs(1));
+    world.pause_disks(&[0, 1, 2]);
+    let nonce = world.nonce();
+    let ticket = world.append(0, world.draft("1", nonce));
+    world.run();
+    let unix_ms = world.unix_ms().saturating_add_signed(offset_ms);
+    let mut twin = Fact::clone(&event_at(&world, unix_ms));
+    twin.nonce = Some(nonce);
+    (world, ticket, twin.into())
+}
+
+fn say(world: &mut World, from: usize, round: u8, verdict: Verdict) {
+    let append = AppendId { number: 0, round };
+    world.receive(0, from, Message::Acks(vec![Ack { append, verdict }]));
+}
+
+#[test]
+fn a_copy_of_an_id_that_was_given_up_is_no_copy_of_the_one_adopted() {
+    let (mut world, ticket, twin) = with_twin(-500);
+    say(&mut world, 1, 0, Verdict::Twin(twin.clone()));
+    say(&mut world, 2, 0, Verdict::Flushed);
+    assert_eq!(world.result(0, ticket), None);
+    say(&mut world, 2, 1, Verdict::Flushed);
+    let appended = world.appended(0, ticket);
+    assert_eq!((appended.id, appended.copies), (twin.id, 2));
+}
+
+#[test]
+fn a_larger_id_of_the_same_nonce_is_not_adopted() {
+    let (mut world, ticket, twin) = with_twin(500);
+    say(&mut world, 1, 0, Verdict::Twin(twin.clone()));
+    assert_eq!(world.counter(0, "ids_adopted_total"), 0);
+    world.resume_disks();
+    assert_ne!(world.appended(0, ticket).id, twin.id);
 }
 
 #[test]
@@ -162,6 +239,7 @@ enum Step {
     PauseDisk(usize),
     ResumeDisks,
     Room(usize, bool),
+    Restart(usize),
     Pass(u64),
 }
 
@@ -178,6 +256,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (node.clone(), node.clone()).prop_map(|(a, b)| Step::Lose(a, b)),
         1 => node.clone().prop_map(Step::PauseDisk),
         2 => Just(Step::ResumeDisks),
+        1 => node.clone().prop_map(Step::Restart),
         1 => (node, any::<bool>()).prop_map(|(node, room)| Step::Room(node, room)),
         3 => (1_u64..3_000).prop_map(Step::Pass),
     ]
@@ -186,8 +265,10 @@ fn step() -> impl Strategy<Value = Step> {
 /// What was asked of whom, and the nonces in use: one body each.
 #[derive(Debug, Default)]
 struct Asked {
-    tickets: Vec<(usize, Ticket, Nonce)>,
+    tickets: Vec<(usize, Ticket, Nonce, Option<u8>)>,
     nonces: BTreeMap<u8, Nonce>,
+    /// Since when each node runs: its sessions said hello then.
+    since_unix_ms: BTreeMap<usize, u64>,
 }
 
 fn take(world: &mut World, asked: &mut Asked, step: Step) {
@@ -199,13 +280,24 @@ fn take(world: &mut World, asked: &mut Asked, step: Step) {
         } => {
             let fresh = Nonce::new(world.unix_ms(), u128::from(name) + 1);
             let nonce = *asked.nonces.entry(name).or_insert(fresh);
+            let since = asked.since_unix_ms.get(&node).copied();
             let draft = Draft {
                 copies,
+                hello_unix_ms: since.unwrap_or(START_UNIX_MS),
                 session: SessionId(node as u64),
                 ..world.draft(&name.to_string(), nonce)
             };
             let ticket = world.append(node, draft);
-            asked.tickets.push((node, ticket, nonce));
+            asked.tickets.push((node, ticket, nonce, copies));
+        }
+        Step::Restart(node) => {
+            world.pass(Duration::from_millis(1));
+            world.restart(node);
+            asked.since_unix_ms.insert(node, world.unix_ms());
+            let ended = |ticket| world.result(node, ticket).is_some();
+            asked
+                .tickets
+                .retain(|&(at, ticket, ..)| at != node || ended(ticket));
         }
         Step::Isolate(group) => world.isolate(&group),
         Step::Heal => world.heal(),
@@ -233,12 +325,13 @@ proptest! {
         let mut asked = Asked::default();
         for step in steps {
             take(&mut world, &mut asked, step);
-            for &(node, ticket, _) in &asked.tickets {
+            for &(node, ticket, _, copies) in &asked.tickets {
                 if let Some(Ok(appended)) = world.result(node, ticket) {
                     let holds = |id| world.nodes.iter()
                         .filter(|node| node.disk.ids(alice_and_bob().stream()).contains(&id))
                         .count();
                     prop_assert!(usize::from(appended.copies) <= holds(appended.id));
+                    prop_assert!(appended.copies >= copies.unwrap_or(1));
                 }
             }
         }
@@ -253,7 +346,7 @@ proptest! {
         let Some((Answer::Events { events, .. }, true)) = read else {
             return Err(TestCaseError::fail("a healed world answers completely"));
         };
-        for (node, ticket, nonce) in asked.tickets {
+        for (node, ticket, nonce, _) in asked.tickets {
             let result = world.result(node, ticket);
             prop_assert!(result.is_some(), "every append ends");
             let shown = events.iter().filter(|event| event.nonce == Some(nonce)).count();

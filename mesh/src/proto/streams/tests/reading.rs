@@ -27,10 +27,11 @@ fn stamps(answer: Answer) -> Vec<u64> {
 }
 
 fn only_head(answer: Answer) -> Head {
-    match answer {
-        Answer::Heads(mut heads) if heads.len() == 1 => heads.remove(0),
-        other => panic!("{other:?}"),
-    }
+    let Answer::Heads(mut heads) = answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(heads.len(), 1);
+    heads.remove(0)
 }
 
 /// Three nodes, each with another part of one conversation.

@@ -1,0 +1,317 @@
+//! Heartbeats, silence, indirect probes and helpers.
+
+use super::world::{LATENCY, World, id, ms, secs};
+use crate::proto::membership::{Event, Message, Reach, State};
+use crate::proto::output::Note;
+
+fn is_probe(message: &Message) -> bool {
+    matches!(message, Message::Probe { .. })
+}
+
+fn is_suspect(message: &Message) -> bool {
+    matches!(message, Message::Suspect { .. })
+}
+
+fn is_heartbeat(message: &Message) -> bool {
+    matches!(message, Message::Heartbeat { .. })
+}
+
+fn helper(world: &World, at: usize, to: usize) -> Option<usize> {
+    match world.machine(at).reach(id(to)) {
+        Reach::Through(helper, _) => (0..world.nodes.len()).find(|other| id(*other) == helper),
+        Reach::Direct(_) | Reach::None => None,
+    }
+}
+
+#[test]
+fn a_link_with_nothing_to_say_sends_a_heartbeat_every_interval() {
+    let mut world = World::meshed(2);
+    world.run(secs(10));
+    assert_eq!(world.count_sent(0, is_heartbeat), 40);
+    assert!(!world.nodes[0].sent.iter().any(|(_, it)| !is_heartbeat(it)));
+}
+
+#[test]
+fn a_busy_link_sends_a_heartbeat_only_every_ten_intervals() {
+    let mut world = World::meshed(2);
+    for _ in 0..100 {
+        world.run(ms(100));
+        let Reach::Direct(link) = world.machine(0).reach(id(1)) else {
+            panic!("linked");
+        };
+        world.with(0, |machine, now, _| machine.on_sent(now, link));
+        world.with(1, |machine, now, _| {
+            machine.on_frame(now, link);
+        });
+    }
+    let sent = world.count_sent(0, is_heartbeat);
+    assert!((3..=5).contains(&sent), "{sent}");
+    assert!(world.is_meshed());
+}
+
+#[test]
+fn the_round_trip_is_measured_without_the_time_that_an_echo_lay_there() {
+    let mut world = World::meshed(2);
+    world.run(secs(3));
+    let member = world.machine(0).members().nth(1).unwrap();
+    assert_eq!(member.rtt, Some(2 * LATENCY));
+    assert!(member.link);
+}
+
+#[test]
+fn a_silent_link_is_probed_through_three_others() {
+    let mut world = World::meshed(6);
+    world.cut(0, 1);
+    world.run_until(secs(2), |world| {
+        world.counter(0, "membership_probes_total") == 1
+    });
+    assert_eq!(world.count_sent(0, is_probe), 3);
+    let helpers: Vec<_> = world.nodes[0]
+        .sent
+        .iter()
+        .filter(|(_, it)| is_probe(it))
+        .collect();
+    assert!(helpers.iter().all(|(to, _)| *to > 1));
+    assert_eq!(world.state(0, 1), Some(State::Alive));
+}
+
+#[test]
+fn a_broken_link_leaves_the_node_alive_and_changes_no_third_nodes_view() {
+    for silent in [true, false] {
+        let mut world = World::meshed(5);
+        world.cut(0, 1);
+        if !silent {
+            world.reset(0, 1);
+        }
+        world.run(secs(20));
+        for (at, to) in [(0, 1), (1, 0)] {
+            assert_eq!(world.state(at, to), Some(State::Alive));
+            assert!(helper(&world, at, to).is_some());
+            assert!(world.nodes[at].events.contains(&Event::Unlinked(id(to))));
+            assert!(world.nodes[at].notes.contains(&Note::LinkBroken(id(to))));
+            assert_eq!(world.count_sent(at, is_suspect), 0);
+        }
+        world.assert_unchanged_but(0, &[1]);
+        world.assert_unchanged_but(1, &[0]);
+        assert_eq!(world.machine(0).epoch(), world.life(1, 0).unwrap().epoch);
+
+        world.heal();
+        world.run_until(secs(61), World::is_meshed);
+        world.assert_unchanged_but(0, &[1]);
+    }
+}
+
+#[test]
+fn a_link_that_works_in_one_direction_only_changes_no_third_nodes_view() {
+    for (from, to) in [(0, 1), (1, 0)] {
+        let mut world = World::meshed(4);
+        world.half_open = true;
+        world.cut_one_way(from, to);
+        world.run(secs(30));
+        world.assert_unchanged_but(0, &[1]);
+        world.assert_unchanged_but(1, &[0]);
+        assert_eq!(world.state(0, 1), Some(State::Alive));
+        assert_eq!(world.state(1, 0), Some(State::Alive));
+        assert!(helper(&world, 0, 1).is_some());
+        assert!(helper(&world, 1, 0).is_some());
+    }
+}
+
+#[test]
+fn another_helper_takes_over_when_the_present_one_dies() {
+    let mut world = World::meshed(5);
+    world.cut(0, 1);
+    world.run(secs(3));
+    let first = helper(&world, 0, 1).unwrap();
+    world.crash(first);
+    world.run_until(ms(600), |world| {
+        helper(world, 0, 1).is_some_and(|helper| helper != first)
+    });
+    world.run(secs(5));
+    assert_eq!(world.state(0, 1), Some(State::Alive));
+    assert_eq!(world.state(0, first), Some(State::Down));
+}
+
+#[test]
+fn another_helper_takes_over_when_the_present_one_loses_its_link() {
+    let mut world = World::meshed(5);
+    world.cut(0, 1);
+    world.run(secs(3));
+    let first = helper(&world, 0, 1).unwrap();
+    world.cut(first, 1);
+    world.run(secs(4));
+    assert!(helper(&world, 0, 1).is_some_and(|helper| helper != first));
+    assert_eq!(world.state(0, 1), Some(State::Alive));
+    world.assert_unchanged_but(1, &[0, first]);
+}
+
+#[test]
+fn a_steady_helper_is_kept_and_no_view_is_disturbed() {
+    let mut world = World::meshed(5);
+    world.cut(0, 1);
+    world.run(secs(3));
+    let first = helper(&world, 0, 1).unwrap();
+    world.nodes[0].events.clear();
+    world.run(secs(30));
+    assert_eq!(helper(&world, 0, 1), Some(first));
+    assert_eq!(world.nodes[0].events, Vec::new());
+}
+
+#[test]
+fn a_node_whose_machine_dies_is_down_everywhere_within_a_second_and_a_half() {
+    for nodes in [3, 4, 5, 8, 20] {
+        let mut world = World::meshed(nodes);
+        world.power_off(1);
+        let down =
+            |world: &World| (0..nodes).all(|at| at == 1 || world.state(at, 1) == Some(State::Down));
+        let took = world.run_until(secs(2), down);
+        assert!(took <= ms(1_500), "{nodes}: {took:?}");
+        world.run(secs(5));
+        for at in (0..nodes).filter(|at| *at != 1) {
+            for other in (0..nodes).filter(|other| *other != 1) {
+                assert_eq!(world.state(at, other), Some(State::Alive), "{at} {other}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_process_that_dies_is_down_everywhere_within_a_second() {
+    let mut world = World::meshed(3);
+    world.crash(1);
+    let down = |world: &World| {
+        [0, 2]
+            .iter()
+            .all(|at| world.state(*at, 1) == Some(State::Down))
+    };
+    let took = world.run_until(secs(2), down);
+    assert!(took <= secs(1), "{took:?}");
+}
+
+#[test]
+fn a_paused_observer_accuses_nobody_when_it_resumes() {
+    for nodes in [2, 3, 4, 8] {
+        let mut world = World::meshed(nodes);
+        world.pause(0, secs(10));
+        world.run(secs(20));
+        assert!(world.is_meshed(), "{nodes}");
+        for of in 1..nodes {
+            world.assert_unchanged_but(of, &[0]);
+        }
+        assert_eq!(world.count_sent(0, is_suspect), 0, "{nodes}");
+    }
+}
+
+#[test]
+fn a_paused_node_comes_back_in_the_same_epoch() {
+    let mut world = World::meshed(4);
+    world.pause(1, secs(5));
+    world.run(secs(4));
+    assert_eq!(world.state(0, 1), Some(State::Down));
+    world.run(secs(5));
+    assert!(world.is_meshed());
+    let changes: Vec<_> = world.nodes[0]
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Changed { node, epoch, state } if *node == id(1) => Some((epoch.0, *state)),
+            Event::Changed { .. }
+            | Event::Linked { .. }
+            | Event::Unlinked(_)
+            | Event::Summary { .. }
+            | Event::Forgotten(_)
+            | Event::Epoch(_) => None,
+        })
+        .collect();
+    assert!(changes.contains(&(100, State::Down)));
+    assert_eq!(changes.last(), Some(&(100, State::Alive)));
+    assert!(changes.iter().all(|(epoch, _)| *epoch == 100));
+}
+
+#[test]
+fn a_pause_shorter_than_the_silence_changes_nothing() {
+    let mut world = World::meshed(4);
+    world.pause(1, ms(450));
+    world.run(secs(5));
+    for of in 0..4 {
+        world.assert_unchanged_but(of, &[]);
+    }
+}
+
+#[test]
+fn a_node_cannot_be_made_to_panic_by_any_message_of_a_member() {
+    let mut world = World::meshed(3);
+    let epoch = crate::id::Epoch(u64::MAX);
+    let (node, target, origin) = (id(2), id(2), id(9));
+    let messages = [
+        Message::Probe {
+            round: u64::MAX,
+            target,
+        },
+        Message::Probe {
+            round: 0,
+            target: id(0),
+        },
+        Message::Probe {
+            round: 0,
+            target: id(9),
+        },
+        Message::Check {
+            origin,
+            epoch,
+            round: 0,
+        },
+        Message::Checked {
+            origin,
+            round: 0,
+            epoch,
+        },
+        Message::Probed {
+            round: 0,
+            target,
+            epoch,
+        },
+        Message::Suspect {
+            node: id(9),
+            epoch,
+            incarnation: 0,
+        },
+        Message::Suspect {
+            node,
+            epoch,
+            incarnation: u64::MAX,
+        },
+        Message::Suspect {
+            node: id(1),
+            epoch: crate::id::Epoch(100),
+            incarnation: 9,
+        },
+        Message::Suspect {
+            node: id(0),
+            epoch: crate::id::Epoch(100),
+            incarnation: u64::MAX,
+        },
+        Message::Stopping { epoch },
+        Message::Stopped { epoch },
+        Message::Heartbeat {
+            routes: crate::proto::routes::Summary::default(),
+            sent_us: u64::MAX,
+            echo: Some(crate::proto::membership::Echo {
+                sent_us: u64::MAX,
+                held_us: u64::MAX,
+            }),
+        },
+    ];
+    for message in messages {
+        world.say(1, 0, message.clone());
+        world.with(0, |machine, now, out| {
+            machine.on_relayed(now, id(2));
+            machine.on_relayed_message(now, id(2), message.clone(), out);
+            machine.on_relayed_message(now, id(9), message, out);
+        });
+        world.run(secs(1));
+    }
+    world.run(secs(5));
+    assert!(world.is_meshed());
+    assert_eq!(world.machine(0).epoch(), crate::id::Epoch(100));
+}

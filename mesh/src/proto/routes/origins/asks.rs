@@ -1,0 +1,105 @@
+//! Requests: what is missing is asked for once at a time, and again when no answer comes.
+
+use crate::id::NodeId;
+use crate::proto::outbox::Outbox;
+use crate::proto::routes::Event;
+use crate::proto::routes::message::Message;
+use crate::proto::routes::origins::{Context, Origin, Origins};
+use crate::time::Instant;
+
+/// A request that is due or under way: never more than one per origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// To be sent then, not before.
+    Planned(Instant),
+    /// Sent; sent again then, unless it is answered.
+    Sent(Instant),
+}
+
+impl Ask {
+    fn at(self) -> Instant {
+        match self {
+            Self::Planned(at) | Self::Sent(at) => at,
+        }
+    }
+}
+
+impl Origins {
+    /// When [`Origins::ask_due`] has something to do.
+    pub(in crate::proto::routes) fn deadline(&self) -> Option<Instant> {
+        self.asks.first().map(|&(at, _)| at)
+    }
+
+    /// What came disagrees with itself or with what is held: fetched anew, but at most once in a
+    /// while, should the origin itself be the defect.
+    pub(super) fn mismatch(&mut self, ctx: &mut Context<'_>, node: NodeId, out: &mut Outbox) {
+        let origin = self.all.entry(node).or_default();
+        if let Some(held) = &mut origin.held
+            && held.set.epoch == origin.epoch
+        {
+            held.defective = true;
+        }
+        ctx.stats.mismatches += 1;
+        ctx.events.push_back(Event::Mismatch(node));
+        let calm_until = origin.calm_until;
+        if ctx.now < calm_until {
+            self.drop_incoming(ctx, node);
+            self.set_ask(node, Some(Ask::Planned(calm_until)));
+        } else {
+            origin.calm_until = ctx.now + ctx.config.stall;
+            self.send_ask(ctx, node, out);
+        }
+    }
+
+    /// Asks for what is missing, unless that is under way.
+    pub(super) fn ask(&mut self, ctx: &mut Context<'_>, node: NodeId, out: &mut Outbox) {
+        if self.all.get(&node).is_some_and(|o| o.ask.is_none()) {
+            self.send_ask(ctx, node, out);
+        }
+    }
+
+    pub(super) fn send_ask(&mut self, ctx: &mut Context<'_>, node: NodeId, out: &mut Outbox) {
+        self.drop_incoming(ctx, node);
+        let Some(origin) = self.all.get_mut(&node) else {
+            return;
+        };
+        if origin.held.is_some_and(|held| held.defective) {
+            origin.calm_until = ctx.now + ctx.config.stall;
+        }
+        let held = origin.current().map(|held| held.set).unwrap_or_default();
+        ctx.stats.resumes_sent += 1;
+        out.send(node, Message::Resume(held));
+        self.set_ask(node, Some(Ask::Sent(ctx.now + ctx.config.retry)));
+    }
+
+    pub(super) fn set_ask(&mut self, node: NodeId, ask: Option<Ask>) {
+        let Some(origin) = self.all.get_mut(&node) else {
+            return;
+        };
+        if let Some(old) = std::mem::replace(&mut origin.ask, ask) {
+            self.asks.remove(&(old.at(), node));
+        }
+        if let Some(new) = ask {
+            self.asks.insert((new.at(), node));
+        }
+    }
+
+    /// Sends what is due. A request to a node without a link is not sent again: its next summary,
+    /// through a helper, leads to one.
+    pub(in crate::proto::routes) fn ask_due(&mut self, ctx: &mut Context<'_>, out: &mut Outbox) {
+        let due = self.asks.iter().take_while(|&&(at, _)| at <= ctx.now);
+        let due: Vec<_> = due.map(|&(_, node)| node).collect();
+        for node in due {
+            let origin = self.all.get(&node);
+            let lapsed = origin.is_some_and(Origin::awaits_answer);
+            let linked = origin.is_some_and(|origin| origin.linked);
+            ctx.stats.resumes_lapsed += u64::from(lapsed);
+            self.set_ask(node, None);
+            if linked || !lapsed {
+                self.send_ask(ctx, node, out);
+            } else {
+                self.drop_incoming(ctx, node);
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The node's store killed, cut and damaged.
