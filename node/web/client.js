@@ -291,9 +291,9 @@ export class Client extends EventTarget {
   connect() {
     clearTimeout(this.timer);
     this.enter("connecting");
-    const url = this.urls[this.failures % this.urls.length];
-    const socket = new WebSocket(url, SUBPROTOCOL);
+    const socket = new WebSocket(this.urls[0], SUBPROTOCOL);
     this.socket = socket;
+    this.welcomed = false;
     this.bye = undefined;
     this.refusal = undefined;
     socket.onopen = () => this.sayHello();
@@ -326,6 +326,7 @@ export class Client extends EventTarget {
     this.device = welcome.device;
     this.offset = welcome.time - Date.now();
     this.failures = 0;
+    this.welcomed = true;
     this.enter("online");
     for (const conversation of this.conversations.values()) {
       conversation.outgoing
@@ -356,11 +357,14 @@ export class Client extends EventTarget {
     let delay = Math.random() * Math.min(BACKOFF_LONGEST_MS, BACKOFF_FIRST_MS * 2 ** this.failures);
     if (this.bye) {
       delay = this.bye.reconnect_after_ms ?? delay;
-      const others = (this.bye.try ?? []).filter((url) => this.mayUse(url));
-      // The others first: this node is about to be gone. Its own URL stays among them.
-      this.urls = [...new Set([...others, this.url])];
+      const others = (this.bye.try ?? []).filter((url) => this.mayUse(url) && url !== this.url);
+      // The others first: this node is about to be gone. Its own URL stays the last resort.
+      this.urls = [...others, this.url];
       this.failures = 0;
       this.bye = undefined;
+    } else if (!this.welcomed && this.urls.length > 1) {
+      // Another node may not take pages of this one: it was worth one try.
+      this.urls.shift();
     } else {
       this.failures++;
     }

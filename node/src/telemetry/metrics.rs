@@ -4,8 +4,12 @@
 //! the sentence. A counter that the [table](METRICS) does not know is shown all the same: nothing
 //! that was counted stays hidden because a sentence is missing.
 
+mod table;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+
+pub use table::METRICS;
 
 /// The `Content-Type` of what [`Exposition::render`] gives.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -30,42 +34,8 @@ pub struct Metric {
     pub help: &'static str,
 }
 
-const fn gauge(name: &'static str, help: &'static str) -> Metric {
-    Metric {
-        name,
-        kind: Kind::Gauge,
-        help,
-    }
-}
-
-const fn counter(name: &'static str, help: &'static str) -> Metric {
-    Metric {
-        name,
-        kind: Kind::Counter,
-        help,
-    }
-}
-
 /// Before every name.
 pub const PREFIX: &str = "chinwag_";
-
-/// The metrics of the process itself. Those of the layers are added as the layers name them.
-#[rustfmt::skip]
-pub const METRICS: &[Metric] = &[
-    gauge("build_info", "Always 1; the labels say which program this is."),
-    gauge("start_time_seconds", "When the process started, Unix seconds."),
-    gauge("ready", "1 where clients are welcome (/readyz), else 0."),
-    gauge("sessions", "Sessions of clients open on this node."),
-    gauge("connections", "WebSocket connections open on this node, with or without a session."),
-    gauge("routes", "Routes of all nodes in this node's table."),
-    gauge("members", "Members of the mesh as this node sees them, by state."),
-    gauge("member_routes", "Routes of one member."),
-    gauge("link_rtt_seconds", "Round trip of the direct link to a member, seconds."),
-    gauge("under_replicated", "Events with fewer copies than they should have, as far as this node knows."),
-    gauge("store_free_bytes", "Free space of the file system that holds the data directory, bytes."),
-    counter("http_requests_total", "HTTP requests answered, by path and status."),
-    counter("log_events_total", "Log lines written, by level."),
-];
 
 /// A set of samples on its way to text.
 #[derive(Debug, Default)]
@@ -108,7 +78,8 @@ impl Exposition {
     pub fn render(&self) -> String {
         let mut text = String::new();
         for (name, lines) in &self.families {
-            let known = METRICS.iter().find(|metric| metric.name == name);
+            let known = METRICS.binary_search_by(|metric| metric.name.cmp(name));
+            let known = known.ok().map(|at| &METRICS[at]);
             let is_counter =
                 known.map_or_else(|| name.ends_with("_total"), |m| m.kind == Kind::Counter);
             let kind = if is_counter { "counter" } else { "gauge" };
@@ -161,6 +132,11 @@ mod tests {
             text.ends_with("chinwag_x{a=\"q\\\"\\\\\\n\",b=\"\"} 0.5\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_table_can_be_searched_by_name() {
+        assert!(METRICS.is_sorted_by(|a, b| a.name < b.name));
     }
 
     #[test]
