@@ -68,9 +68,8 @@ impl Ground {
 
     pub(super) fn refresh_sets(&mut self, now: Now) {
         self.sets_missing = self.membership.lives().any(|(node, life)| {
-            let long_down = life
-                .down_since
-                .is_some_and(|since| now.at.since(since) > DOWN_UNCERTAIN);
+            let down_for = self.membership.down_for(now, node);
+            let long_down = down_for.is_some_and(|down| down > DOWN_UNCERTAIN);
             let counts = life.state != State::Left && !long_down;
             counts && !self.routes.is_complete(node, life.epoch)
         });
