@@ -89,10 +89,7 @@ fn unreadable(request: Option<u64>, why: impl Into<String>) -> Parsed {
     Parsed {
         request,
         asked: Err(Refused {
-            refusal: Refusal {
-                code: Code::BadRequest,
-                message: why.into(),
-            },
+            refusal: Refusal::new(Code::BadRequest, why),
             subject: Subject::Line,
         }),
     }
@@ -111,10 +108,7 @@ fn not_a_feature(name: &str) -> Refused {
         format!("unknown command {quoted:?}")
     };
     Refused {
-        refusal: Refusal {
-            code: Code::Unsupported,
-            message,
-        },
+        refusal: Refusal::new(Code::Unsupported, message),
         subject: Subject::Command,
     }
 }

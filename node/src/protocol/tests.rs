@@ -558,10 +558,7 @@ fn conversations_hold_the_last_message_as_in_history() {
 
 #[test]
 fn a_refusal_carries_the_number_where_there_is_one() {
-    let refusal = Refusal {
-        code: Code::NotMember,
-        message: "a \"quoted\"\nline".to_owned(),
-    };
+    let refusal = Refusal::new(Code::NotMember, "a \"quoted\"\nline");
     let error = json!({"code": "not_member", "message": "a \"quoted\"\nline"});
     let reply = Reply::Error(refusal.clone());
     assert_eq!(value(&reply_text(&reply)), json!({"id": 7, "error": error}));
@@ -591,6 +588,17 @@ fn a_pushed_message_says_late_only_when_it_is() {
     assert_eq!(
         value(&push_text(&event(true, Some(id(NEXT))))),
         json!({"message": late})
+    );
+}
+
+#[test]
+fn a_refusal_says_when_to_try_again_where_that_helps() {
+    let mut refusal = Refusal::new(Code::RateLimited, "wait");
+    refusal.retry_after_ms = Some(250);
+    let error = json!({"code": "rate_limited", "message": "wait", "retry_after_ms": 250});
+    assert_eq!(
+        value(&reply_text(&Reply::Error(refusal))),
+        json!({"id": 7, "error": error})
     );
 }
 
@@ -772,7 +780,7 @@ proptest! {
             body: None,
         };
         prop_assert_eq!(&value(&push_text(&signal))["signal"]["kind"], &json!(kind));
-        let error = Reply::Error(Refusal { code: Code::Internal, message: message.clone() });
+        let error = Reply::Error(Refusal::new(Code::Internal, message.clone()));
         prop_assert_eq!(&value(&reply_text(&error))["error"]["message"], &json!(message));
     }
 }
