@@ -107,7 +107,7 @@ fn unknown_fields_are_ignored() {
 }
 
 #[test]
-fn a_line_that_is_no_object_is_refused_without_an_id() {
+fn a_line_that_cannot_be_read_is_refused_with_its_id_where_one_came_before() {
     for line in [
         "not json",
         "[]",
@@ -115,11 +115,21 @@ fn a_line_that_is_no_object_is_refused_without_an_id() {
         "\"a\"",
         "null",
         "{",
-        r#"{"id":1,"ping":{}"#,
-        "{\"id\":1,}",
+        r#"{"id":-1,"ping":"#,
+        r#"{"ping":{,"id":1}"#,
         "\u{0}",
     ] {
         is_bad(line, None);
+        assert_eq!(read(line).asked.unwrap_err().subject, Subject::Line);
+    }
+    for line in [
+        r#"{"id":1,"ping":{}"#,
+        r#"{"id":1,"ping":{"a":"#,
+        r#"{"id":1,"ping":{}} and more"#,
+        r#"{"id":1,"ping":{}}{"id":2,"ping":{}}"#,
+        r#"{"id":1,}"#,
+    ] {
+        is_bad(line, Some(1));
         assert_eq!(read(line).asked.unwrap_err().subject, Subject::Line);
     }
 }
