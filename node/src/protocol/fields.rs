@@ -214,7 +214,7 @@ fn users(fields: &RawValue) -> Checked<Vec<UserName>> {
 
 #[derive(Deserialize)]
 struct HelloFields<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow)]
     token: Option<&'a RawValue>,
     user: Option<Text<'a>>,
     device: Option<Text<'a>>,

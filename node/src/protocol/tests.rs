@@ -361,13 +361,15 @@ fn a_name_is_not_enough_where_the_node_is_not_open_and_a_token_nowhere() {
     assert_eq!(refused.refusal.code, Code::Unauthenticated);
     assert_eq!(refused.subject, Subject::Hello);
     for limits in [closed, Limits::default()] {
-        for token in ["\"t\"", "null", "{}"] {
+        for token in ["\"t\"", "7", "{}"] {
             let line = format!(r#"{{"id":1,"hello":{{"token":{token},"user":"@alice"}}}}"#);
             let refused = parse(&line, &limits).asked.unwrap_err();
             assert_eq!(refused.refusal.code, Code::Unauthenticated);
             assert_eq!(refused.subject, Subject::Token);
         }
     }
+    let none = r#"{"hello":{"token":null,"user":"@alice","device":null,"resume":null}}"#;
+    assert!(matches!(command(none), Command::Hello(Hello { .. })));
 }
 
 #[test]
@@ -581,6 +583,17 @@ fn a_refusal_carries_the_number_where_there_is_one() {
 }
 
 #[test]
+fn a_refusal_says_when_to_try_again_where_that_helps() {
+    let mut refusal = Refusal::new(Code::RateLimited, "wait");
+    refusal.retry_after_ms = Some(250);
+    let error = json!({"code": "rate_limited", "message": "wait", "retry_after_ms": 250});
+    assert_eq!(
+        value(&reply_text(&Reply::Error(refusal))),
+        json!({"id": 7, "error": error})
+    );
+}
+
+#[test]
 fn a_pushed_message_says_late_only_when_it_is() {
     let event = |late, reply_to| Push::Event {
         event: message("\"hi\"", None, reply_to),
@@ -598,17 +611,6 @@ fn a_pushed_message_says_late_only_when_it_is() {
     assert_eq!(
         value(&push_text(&event(true, Some(id(NEXT))))),
         json!({"message": late})
-    );
-}
-
-#[test]
-fn a_refusal_says_when_to_try_again_where_that_helps() {
-    let mut refusal = Refusal::new(Code::RateLimited, "wait");
-    refusal.retry_after_ms = Some(250);
-    let error = json!({"code": "rate_limited", "message": "wait", "retry_after_ms": 250});
-    assert_eq!(
-        value(&reply_text(&Reply::Error(refusal))),
-        json!({"id": 7, "error": error})
     );
 }
 
