@@ -360,6 +360,7 @@ impl Chat {
         for key in attached {
             self.presence.on_route(now.at, *key);
             self.claim_attached(&view, node, *key, out);
+            self.moved(&view, *key);
         }
         for key in detached {
             self.presence.on_gone(*key, now.unix_ms);
