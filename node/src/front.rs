@@ -198,7 +198,7 @@ impl Front {
             ask,
             registry: Arc::default(),
             counters: Arc::default(),
-            clock: sweeper::Clock::default(),
+            clock: sweeper::Clock::start(),
             stopping: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             empty: Notify::new(),
