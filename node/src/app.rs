@@ -219,6 +219,8 @@ async fn serve(config: &Config) -> Result<(), Failure> {
 impl Node {
     async fn run(&mut self, sources: &mut Sources) -> Result<(), Failure> {
         let mut batch = Batch::default();
+        // The store tells only changes.
+        self.handle(Input::Room(self.history.room()));
         self.handle(Input::Tick);
         loop {
             sources.gather(&mut batch, self.wait()).await;
