@@ -1,1 +1,1 @@
-
+//! The rules of the store as a whole.
