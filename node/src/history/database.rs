@@ -237,12 +237,6 @@ impl Database {
     pub(super) fn apply(&self, change: Change) -> Result<(), StoreError> {
         self.db.apply_batch(change.batch).map_err(|e| failed(&e))
     }
-
-    /// Bytes of sled's file.
-    #[cfg(test)]
-    pub(super) fn size(&self) -> u64 {
-        self.db.size_on_disk().unwrap_or(0)
-    }
 }
 
 /// A block as it was read.
@@ -355,7 +349,8 @@ fn open_without_snapshot(dir: &Path, cache_bytes: u64) -> Result<Db, DatabaseErr
         for (path, to) in moved {
             fs::rename(to, path)?;
         }
-        fs::remove_dir(&aside)?;
+        // It may hold snapshots that were laid aside before, and does no harm.
+        let _ = fs::remove_dir(&aside);
         Err(e.into())
     })
 }

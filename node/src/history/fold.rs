@@ -46,11 +46,14 @@ impl Shared {
     }
 
     fn next_fold(&self, state: &mut State) -> Option<Folding> {
-        // What the journal or the memory waits for comes first.
+        // Full ones first: they free the most for what they cost.
+        if let Some(folding) = state.tails.next_full() {
+            return Some(folding);
+        }
         if self.wants_oldest(state) {
             return state.tails.next_oldest();
         }
-        state.tails.next_full()
+        None
     }
 }
 

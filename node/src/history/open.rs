@@ -26,6 +26,9 @@ use super::{
     Config, History, QUESTIONS_MAX, Report, SHARDS, Shared, State, Stop, WAITING_MAX, fold, read,
 };
 
+/// The smallest journal file, bytes: any usual event fits.
+const JOURNAL_FILE_MIN: u64 = 64 * 1024;
+
 const MOVE_AWAY: &str = "move this directory away and start again: the other replicas refill it";
 
 /// Why a store does not open. Nothing was changed or moved.
@@ -114,7 +117,9 @@ impl History {
     ///
     /// # Errors
     /// See [`OpenError`]: each says what to do.
-    pub fn open(config: Config, owner: NodeId, report: Report) -> Result<Self, OpenError> {
+    pub fn open(mut config: Config, owner: NodeId, report: Report) -> Result<Self, OpenError> {
+        config.journal_file_bytes = config.journal_file_bytes.max(JOURNAL_FILE_MIN);
+        config.journal_files = config.journal_files.max(2);
         let dir = config.dir.clone();
         let lock = marker::lock(&dir)?;
         let marker = match marker::read(&dir)? {
