@@ -1,3 +1,5 @@
+//! The rules of the store as a whole.
+
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use mesh::event::{Event, Json};

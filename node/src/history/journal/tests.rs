@@ -1,3 +1,5 @@
+//! The rules of the journal.
+
 use std::fs;
 
 use mesh::id::StreamId;

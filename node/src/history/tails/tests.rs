@@ -1,3 +1,5 @@
+//! The rules of tails.
+
 use bytes::Bytes;
 use mesh::event::{EventKind, Json};
 use mesh::id::{Conversation, Nonce};
