@@ -201,7 +201,8 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         results: from_store.clone(),
         ask,
     };
-    let mut node = start::node(config, wires).await?;
+    let (mut node, bound) = start::node(config, wires).await?;
+    start::say_ready(&node.mesh, bound);
     let mut sources = Sources {
         from_peers,
         from_clients,
