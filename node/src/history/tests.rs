@@ -19,7 +19,7 @@ fn tiny(dir: &TempDir) -> Config {
         block_bytes: 500,
         journal_file_bytes: JOURNAL_FILE,
         journal_files: 2,
-        nonces: 64,
+        nonces: 64 * 1024,
         ..Config::new(dir.path())
     }
 }
