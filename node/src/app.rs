@@ -346,10 +346,12 @@ impl Node {
             Output::KeepEpoch(epoch) => self.keeper.epoch(epoch),
             Output::Note(note) => notes::log(&note),
             Output::Halt(Halt::Clone { epoch }) => {
-                self.failure.get_or_insert(Failure(format!(
+                self.failure.get_or_insert_with(|| {
+                    Failure(format!(
                     "a copy of this node runs elsewhere since {}: stop one of the two, and give each its own --data directory",
                     notes::unix_time(epoch.0)
-                )));
+                ))
+                });
             }
             Output::Stopped => self.phase = Phase::Stopped,
             Output::Send { .. }
