@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | 0, name | facts about the store |
 //! | 1, stream 16 | [`Head`] |
-//! | 2, stream 16, first id 16, part 2 | a [`block`](super::block) |
+//! | 2, stream 16, first id 16, part 2 | a [`super::block`] |
 //!
 //! A stream id begins with its slot, so a slot is a range of keys. Heads stand apart from blocks, so
 //! that looking one up reads a small page.
