@@ -146,6 +146,18 @@ fn thread_cpu() -> anyhow::Result<Duration> {
     Ok(Duration::from_nanos(ns.parse()?))
 }
 
+/// CPU of each thread that is there.
+fn print_threads() -> anyhow::Result<()> {
+    for task in fs::read_dir("/proc/self/task")? {
+        let task = task?.path();
+        let stat = fs::read_to_string(task.join("schedstat"))?;
+        let ns: u64 = stat.split(' ').next().context("empty")?.parse()?;
+        let name = fs::read_to_string(task.join("comm"))?;
+        println!("  {:6.2} s CPU: {}", ns as f64 / 1e9, name.trim());
+    }
+    Ok(())
+}
+
 fn measure(
     maker: &mut Maker,
     events: usize,
@@ -289,6 +301,7 @@ fn main() -> anyhow::Result<()> {
     closed.print("store, batches of 64");
     let piped = store(&history, &reports, &mut maker, (rest - rest / 2, 64, 8))?;
     piped.print("store, 8 batches of 64 under way");
+    print_threads()?;
     let (began, cpu) = (Instant::now(), process_cpu()?);
     for (name, value) in history.counters() {
         if value > 0 {

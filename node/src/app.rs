@@ -31,7 +31,6 @@ use mesh::net::{Net, SystemClock};
 use mesh::proto::{Halt, Input, Mesh, Output};
 use mesh::time::Now;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
 
 use crate::config::Config;
 use crate::front::Front;
@@ -57,9 +56,6 @@ const TICKS: usize = 4;
 
 /// Questions of the HTTP side that may wait; the asker waits when full.
 const ASKS_MAX: usize = 64;
-
-/// How long what was said last may take to leave when the node stops.
-const FAREWELL: Duration = Duration::from_millis(300);
 
 /// Why a node could not run or had to stop: the last line of its log, with what to do.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +113,8 @@ enum Phase {
     Stopping,
     /// The mesh was told; what was said last is leaving.
     Stopped,
+    /// Told twice to stop: nobody is waited for.
+    Aborted,
 }
 
 /// The running parts.
@@ -146,7 +144,8 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         results: from_store.clone(),
         ask,
     };
-    let mut node = start::node(config, wires).await?;
+    let (mut node, bound) = start::node(config, wires).await?;
+    start::say_ready(&node.mesh, bound);
     let mut sources = Sources {
         from_peers,
         from_clients,
@@ -242,6 +241,7 @@ impl Node {
         if self.phase != Phase::Running {
             tracing::warn!("told twice to stop: stopping now");
             self.handle_at(now, Input::StopNow);
+            self.phase = Phase::Aborted;
             return false;
         }
         tracing::info!(within = ?self.stop_timeout, "stopping: clients are told where else to go");
@@ -289,10 +289,12 @@ impl Node {
             Output::KeepEpoch(epoch) => self.keeper.epoch(epoch),
             Output::Note(note) => notes::log(&note),
             Output::Halt(Halt::Clone { epoch }) => {
-                self.failure.get_or_insert_with(|| Failure(format!(
-                    "a copy of this node runs elsewhere since {}: stop one of the two, and give each its own --data directory",
-                    notes::unix_time(epoch.0)
-                )));
+                self.failure.get_or_insert_with(|| {
+                    Failure(format!(
+                        "a copy of this node runs elsewhere since {}: stop one of the two, and give each its own --data directory",
+                        notes::unix_time(epoch.0)
+                    ))
+                });
             }
             Output::Stopped => self.phase = Phase::Stopped,
             Output::Send { .. }
@@ -308,10 +310,13 @@ impl Node {
     async fn close(mut self) {
         self.sessions.flush();
         self.net.flush();
-        tokio::join!(self.front.stop(), async {
-            sleep(FAREWELL).await;
+        if self.phase == Phase::Aborted {
+            // Clients are hung up on by the process's end; peers hear the goodbye.
+            drop(self.front);
             self.net.close().await;
-        });
+        } else {
+            tokio::join!(self.front.stop(), self.net.close());
+        }
         match tokio::task::spawn_blocking(move || self.history.close()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the store did not close cleanly"),

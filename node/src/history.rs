@@ -332,8 +332,7 @@ impl Shared {
     }
 
     fn shard(&self, stream: StreamId) -> &Shard {
-        // A stream id is a hash; its first bits are the slot, its last are as good.
-        &self.shards[stream.0 as usize % SHARDS]
+        &self.shards[shard_index(stream)]
     }
 
     fn has_failed(&self) -> bool {
@@ -381,6 +380,12 @@ impl Shared {
             Outcome::Full => self.stats.full.add(1),
         }
     }
+}
+
+/// Which of the [`SHARDS`] a stream belongs to.
+fn shard_index(stream: StreamId) -> usize {
+    // A stream id is a hash; its first bits are the slot, its last are as good.
+    stream.0 as usize % SHARDS
 }
 
 /// Waits for a change of the state.

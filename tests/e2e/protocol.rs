@@ -302,7 +302,7 @@ async fn handshakes_that_are_not_welcome_get_their_status() -> Result<()> {
         let echoed = head
             .to_lowercase()
             .contains("sec-websocket-protocol: chinwag.v1");
-        ensure!(echoed == !offered.is_empty(), "{offered:?}: {head}");
+        ensure!(echoed != offered.is_empty(), "{offered:?}: {head}");
     }
     let own = format!("Origin: http://{}\r\n", node.listen);
     ensure!(

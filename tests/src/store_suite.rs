@@ -1,6 +1,6 @@
 //! The behaviours of a [`Store`]: one list, run against every implementation.
 //!
-//! An implementation gives a [`Rig`]; [`store_suite!`](crate::store_suite) makes a test of each
+//! An implementation gives a [`Rig`]; [`store_suite!`](macro@crate::store_suite) makes a test of each
 //! behaviour. What is here holds for all of them; how the node's store survives torn files and
 //! `SIGKILL` is tested with it.
 

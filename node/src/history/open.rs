@@ -354,18 +354,20 @@ impl Replaying<'_> {
     fn make_room(&mut self) -> Result<(), StoreError> {
         self.tails.forget_idle();
         while self.tails.bytes() > self.config.tail_bytes / 4 * 3 {
-            let Some(folding) = self.tails.next_oldest() else {
-                return Ok(());
-            };
-            let stream = folding.stream;
-            let (change, head) = fold::plan(
+            let foldings = self.tails.oldest(fold::TOGETHER);
+            if foldings.is_empty() {
+                break;
+            }
+            let (change, heads) = fold::plan_all(
                 &self.database,
                 &self.stats,
                 self.config.block_bytes,
-                folding,
+                foldings,
             )?;
             self.database.apply(change)?;
-            self.tails.folded(stream, head);
+            for (stream, head) in heads {
+                self.tails.folded(stream, head);
+            }
         }
         Ok(())
     }

@@ -161,7 +161,7 @@ fn heads_on_which_replicas_agree_are_read_once() {
     }
     let (answer, complete) = world.ask(0, head()).unwrap();
     assert_eq!((only_head(answer).unread, complete), (1, true));
-    assert_eq!(world.counter(0, "reads_total"), 1);
+    assert_eq!(world.counter(0, "streams_reads_total"), 1);
 }
 
 #[test]
@@ -246,5 +246,5 @@ fn questions_under_way_are_bounded() {
     }
     let above = world.start_read(0, everything());
     assert!(!world.read_result(0, above).unwrap().1);
-    assert_eq!(world.counter(0, "reads_refused_total"), 1);
+    assert_eq!(world.counter(0, "streams_reads_refused_total"), 1);
 }
