@@ -223,6 +223,19 @@ pub struct Refusal {
     pub code: Code,
     /// A sentence for people.
     pub message: String,
+    /// When trying again makes sense, milliseconds; with [`Code::RateLimited`] always.
+    pub retry_after_ms: Option<u32>,
+}
+
+impl Refusal {
+    /// A refusal of which trying again after a while is no cure.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            retry_after_ms: None,
+        }
+    }
 }
 
 /// The error codes of the client protocol.

@@ -329,6 +329,16 @@ impl Conversation {
             Self::User(_) => None,
         }
     }
+
+    /// With whom a user talks in a direct conversation: nobody in its own notes, nor where it takes no
+    /// part.
+    pub fn other(&self, user: &UserName) -> Option<&UserName> {
+        match self {
+            Self::Direct(a, b) if a == user && b != user => Some(b),
+            Self::Direct(a, b) if b == user && a != user => Some(a),
+            Self::Direct(..) | Self::Room(_) | Self::User(_) => None,
+        }
+    }
 }
 
 /// A stream: a 128-bit hash of the names in its [`Conversation`].
@@ -604,6 +614,8 @@ mod tests {
         assert_ne!(ab.stream(), Conversation::User(user("@a")).stream());
         assert_eq!(ab.seen_by(&user("@a")), Some(Address::User(user("@b"))));
         assert_eq!(ab.seen_by(&user("@b")), Some(Address::User(user("@a"))));
+        assert_eq!(ab.other(&user("@a")), Some(&user("@b")));
+        assert_eq!(ab.other(&user("@c")), None);
         assert!(ab.stream().slot().0 < Slot::COUNT);
     }
 

@@ -48,9 +48,6 @@ const BATCH: usize = 512;
 /// Questions of the HTTP side that may wait; the asker waits when full.
 const ASKS_MAX: usize = 64;
 
-/// How long what was said last may take to leave when the node stops.
-const FAREWELL: Duration = Duration::from_millis(300);
-
 /// Why a node could not run or had to stop: the last line of its log, with what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -173,6 +170,8 @@ enum Phase {
     },
     /// The mesh was told; what was said last is leaving.
     Stopped,
+    /// Told twice to stop: nobody is waited for.
+    Aborted,
 }
 
 /// The running parts.
@@ -255,7 +254,7 @@ impl Node {
     fn wait(&self) -> Option<Duration> {
         let patience = match self.phase {
             Phase::Stopping { until } => Some(until),
-            Phase::Running | Phase::Stopped => None,
+            Phase::Running | Phase::Stopped | Phase::Aborted => None,
         };
         let deadline = self
             .mesh
@@ -297,6 +296,7 @@ impl Node {
         if self.phase != Phase::Running {
             tracing::warn!("told twice to stop: stopping now");
             self.handle_at(now, Input::StopNow);
+            self.phase = Phase::Aborted;
             return false;
         }
         tracing::info!(within = ?self.stop_timeout, "stopping: clients are told where else to go");
@@ -346,10 +346,12 @@ impl Node {
             Output::KeepEpoch(epoch) => self.keeper.epoch(epoch),
             Output::Note(note) => notes::log(&note),
             Output::Halt(Halt::Clone { epoch }) => {
-                self.failure.get_or_insert(Failure(format!(
+                self.failure.get_or_insert_with(|| {
+                    Failure(format!(
                     "a copy of this node runs elsewhere since {}: stop one of the two, and give each its own --data directory",
                     notes::unix_time(epoch.0)
-                )));
+                ))
+                });
             }
             Output::Stopped => self.phase = Phase::Stopped,
             Output::Send { .. }
@@ -365,10 +367,13 @@ impl Node {
     async fn close(mut self) {
         self.sessions.flush();
         self.net.flush();
-        tokio::join!(self.front.stop(), async {
-            sleep(FAREWELL).await;
+        if self.phase == Phase::Aborted {
+            // Clients are hung up on by the process's end; peers hear the goodbye.
+            drop(self.front);
             self.net.close().await;
-        });
+        } else {
+            tokio::join!(self.front.stop(), self.net.close());
+        }
         self.keeper.close().await;
         match tokio::task::spawn_blocking(move || self.history.close()).await {
             Ok(Ok(())) => {}

@@ -54,7 +54,10 @@ pub enum DataDirError {
         found: usize,
     },
     /// The disk says no.
-    #[error("{action} {}: {source}", .path.display())]
+    #[error(
+        "{action} {}: {source}; see that this user may write there, or name another one with --data",
+        .path.display()
+    )]
     Disk {
         /// What was tried.
         action: &'static str,

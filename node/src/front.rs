@@ -198,7 +198,7 @@ impl Front {
             ask,
             registry: Arc::default(),
             counters: Arc::default(),
-            clock: sweeper::Clock::default(),
+            clock: sweeper::Clock::start(),
             stopping: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             empty: Notify::new(),
@@ -259,8 +259,8 @@ impl Front {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
-    /// Closes the listeners and, with 4010, what sessions are left; returns when all are gone, or some
-    /// seconds later.
+    /// Closes the listeners and, with 4010, what sessions are left; returns when all are gone, or a
+    /// second later.
     pub async fn stop(self) {
         self.stop_accepting();
         self.closing.send_replace(true);
@@ -271,9 +271,8 @@ impl Front {
             }
             first += PART;
         }
-        let limit = self.shared.deadlines.close + STOP_SPARE;
         // What is left then is hung up on by the process's end.
-        let _ = timeout(limit, self.empty()).await;
+        let _ = timeout(STOP_TIMEOUT, self.empty()).await;
     }
 
     async fn empty(&self) {
@@ -289,8 +288,9 @@ impl Front {
     }
 }
 
-/// What stopping waits beyond the time that a connection has for being closed.
-const STOP_SPARE: Duration = Duration::from_secs(1);
+/// How long stopping waits for connections to end. What they were told last is with the kernel by
+/// then, or their clients do not read; one that does not hang up keeps nobody waiting.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Sessions that are taken from the registry at a time.
 const PART: usize = 1024;

@@ -85,7 +85,7 @@ pub struct Config {
     /// Events of one block before compression, bytes. Default 8 KiB: with larger ones sled's pages
     /// would go to files that it never flushes.
     pub block_bytes: usize,
-    /// Size of one journal file, bytes. Default 64 MiB.
+    /// Size of one journal file, bytes, at least 64 KiB. Default 64 MiB.
     pub journal_file_bytes: u64,
     /// The most journal files, at least 2; when all are needed, appends wait. Default 4; two or three
     /// are in use unless folding falls behind.
@@ -221,7 +221,7 @@ enum Stop {
 impl History {
     /// Appends events, without waiting: [`Done::Appended`] says what became of them.
     pub fn append(&self, ticket: Ticket, events: Vec<SharedEvent>) {
-        let weight = events.iter().map(|event| weight(event)).sum();
+        let weight = events.iter().map(weight).sum();
         let command = Command::Append { ticket, events };
         if let Err(Command::Append { ticket, events }) = self.shared.commands.push(command, weight)
             && !self.shared.has_failed()
@@ -332,8 +332,7 @@ impl Shared {
     }
 
     fn shard(&self, stream: StreamId) -> &Shard {
-        // A stream id is a hash; its first bits are the slot, its last are as good.
-        &self.shards[stream.0 as usize % SHARDS]
+        &self.shards[shard_index(stream)]
     }
 
     fn has_failed(&self) -> bool {
@@ -381,6 +380,12 @@ impl Shared {
             Outcome::Full => self.stats.full.add(1),
         }
     }
+}
+
+/// Which of the [`SHARDS`] a stream belongs to.
+fn shard_index(stream: StreamId) -> usize {
+    // A stream id is a hash; its first bits are the slot, its last are as good.
+    stream.0 as usize % SHARDS
 }
 
 /// Waits for a change of the state.

@@ -65,6 +65,10 @@ use crate::proto::streams::{AppendError, Appended, Draft};
 use crate::store::{Answer, Query};
 use crate::time::{Clock, Instant, Stamp};
 
+/// When a session that has too much under way is to try again, milliseconds: time for dozens of
+/// flushes and pages, and short for a person who waits.
+const RETRY_AFTER_MS: u32 = 250;
+
 /// Tuning of this layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -356,6 +360,7 @@ impl Chat {
         for key in attached {
             self.presence.on_route(now.at, *key);
             self.claim_attached(&view, node, *key, out);
+            self.moved(&view, *key);
         }
         for key in detached {
             self.presence.on_gone(*key, now.unix_ms);
@@ -461,16 +466,15 @@ impl Chat {
         if let Some(counter) = counter {
             *counter += 1;
         }
-        let message = message.into();
-        let error = Reply::Error(Refusal { code, message });
-        self.reply(session, request, error, out);
+        let mut refusal = Refusal::new(code, message);
+        refusal.retry_after_ms = (code == Code::RateLimited).then_some(RETRY_AFTER_MS);
+        self.reply(session, request, Reply::Error(refusal), out);
     }
 }
 
 impl Stopping {
     fn deadline(&self) -> Option<Instant> {
         let over = (!self.said_empty).then_some(self.over);
-        let bye = self.bye_from.map(|(at, _)| at);
-        bye.into_iter().chain(over).min()
+        self.bye_from.map(|(at, _)| at).or(over)
     }
 }

@@ -71,7 +71,8 @@ fn arg(setting: &'static Setting) -> Arg {
         .help_heading(setting.group)
         .help(help);
     match setting.shape {
-        Shape::One => arg,
+        // A number below zero is a mistake to be listed with the others.
+        Shape::One => arg.allow_negative_numbers(true),
         Shape::List => arg.action(ArgAction::Append),
         Shape::Switch => arg
             .num_args(0..=1)

@@ -93,7 +93,7 @@ impl Layers {
     fn add_environment(&mut self, environment: &[(String, String)], mistakes: &mut Vec<Mistake>) {
         for (variable, text) in environment {
             // An empty variable is how scripts and manifests say "not set".
-            if !variable.starts_with(PREFIX) || text.is_empty() || is_service_link(variable) {
+            if !variable.starts_with(PREFIX) || text.is_empty() {
                 continue;
             }
             if variable == MESH_KEY_VARIABLE {
@@ -104,7 +104,7 @@ impl Layers {
                 Some(setting) => {
                     self.add(setting.name, split(setting, text), Origin::Environment);
                 }
-                None => mistakes.push(unknown(variable, "a variable", |s| s.variable())),
+                None => mistakes.extend(misspelt(variable)),
             }
         }
     }
@@ -141,7 +141,7 @@ impl Layers {
                 .find(|s| s.name != "config" && s.key() == *key);
             let Some(setting) = known else {
                 let place = format!("{key} in {}", path.display());
-                mistakes.push(unknown(key, "a key", Setting::key).at(place));
+                mistakes.push(unknown_key(key).at(place));
                 continue;
             };
             let origin = Origin::File(path.clone());
@@ -155,19 +155,6 @@ impl Layers {
             }
         }
     }
-}
-
-/// Variables that Kubernetes makes up in every pod beside a service named `chinwag…`:
-/// `CHINWAG_SERVICE_HOST`, `CHINWAG_PORT_8080_TCP_ADDR` and the like. Nobody set them, so they are no
-/// mistake.
-fn is_service_link(variable: &str) -> bool {
-    let name = &variable[PREFIX.len() - 1..];
-    let is_port = |rest: &str| {
-        rest.is_empty() || rest.starts_with('_') && rest[1..].starts_with(|c: char| c.is_numeric())
-    };
-    name.ends_with("_SERVICE_HOST")
-        || name.contains("_SERVICE_PORT")
-        || name.rsplit_once("_PORT").is_some_and(|(_, r)| is_port(r))
 }
 
 fn split(setting: &Setting, text: &str) -> Vec<String> {
@@ -199,21 +186,33 @@ fn from_toml(setting: &Setting, value: &toml::Value) -> Result<Vec<String>, Stri
     }
 }
 
-fn unknown(name: &str, kind: &str, spelling: impl Fn(&Setting) -> String) -> Mistake {
-    let names = SETTINGS.iter().map(spelling);
-    let nearest = names
-        .map(|known| (distance(name, &known), known))
-        .min()
-        .filter(|(distance, _)| *distance <= 3);
-    let expected = match nearest {
-        Some((_, known)) => format!("perhaps {known}"),
+/// Letters by which a name may differ from that of a setting and pass for a slip: one wrong, one too
+/// many, or two that changed places.
+const SLIP: usize = 2;
+
+/// A variable that is a setting's but for a slip. Any other of this prefix is none of the node's:
+/// Kubernetes makes up such ones in every pod beside a service named `chinwag`, and scripts have their
+/// own.
+fn misspelt(variable: &str) -> Option<Mistake> {
+    let known = nearest(variable, SETTINGS.iter().map(Setting::variable))?;
+    Some(Mistake::new(
+        variable.to_owned(),
+        "there is no such variable",
+        format!("perhaps {known}"),
+    ))
+}
+
+fn unknown_key(key: &str) -> Mistake {
+    let expected = match nearest(key, SETTINGS.iter().map(Setting::key)) {
+        Some(known) => format!("perhaps {known}"),
         None => "one of those that chinwag run --help lists".to_owned(),
     };
-    Mistake::new(
-        name.to_owned(),
-        format!("there is no such {}", &kind[2..]),
-        expected,
-    )
+    Mistake::new(key.to_owned(), "there is no such key", expected)
+}
+
+fn nearest(name: &str, names: impl Iterator<Item = String>) -> Option<String> {
+    let near = names.map(|known| (distance(name, &known), known)).min()?;
+    (near.0 <= SLIP).then_some(near.1)
 }
 
 /// Levenshtein's distance: how many characters to change, insert or remove.

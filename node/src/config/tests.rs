@@ -151,14 +151,16 @@ fn a_file_that_is_missing_or_no_toml_is_a_mistake() {
 }
 
 #[test]
-fn variables_that_kubernetes_makes_for_a_service_are_no_mistake() {
+fn variables_of_others_are_no_mistake() {
     let typed = nothing()
         .env("CHINWAG_SERVICE_HOST", "10.0.0.1")
         .env("CHINWAG_SERVICE_PORT_HTTP", "8080")
         .env("CHINWAG_PORT", "tcp://10.0.0.1:8080")
-        .env("CHINWAG_MESH_PORT_8090_TCP_ADDR", "10.0.0.1");
+        .env("CHINWAG_MESH_PORT_8090_TCP_ADDR", "10.0.0.1")
+        .env("CHINWAG_BIN", "target/debug/chinwag");
     typed.config();
-    assert!(!nothing().env("CHINWAG_PORTS", "1").refusal().is_empty());
+    let slip = nothing().env("CHINWAG_PEERS", "a:1").refusal();
+    assert!(slip.contains("perhaps CHINWAG_PEER"), "{slip}");
 }
 
 #[test]

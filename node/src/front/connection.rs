@@ -382,17 +382,11 @@ fn answer(refused: &mut Vec<u8>, request: Option<u64>, refusal: &Refusal) {
 }
 
 fn hello_first() -> Refusal {
-    Refusal {
-        code: Code::Unauthenticated,
-        message: "the first command is hello".to_owned(),
-    }
+    Refusal::new(Code::Unauthenticated, "the first command is hello")
 }
 
 fn second_hello() -> Refusal {
-    Refusal {
-        code: Code::BadRequest,
-        message: "hello was said before; it comes once".to_owned(),
-    }
+    Refusal::new(Code::BadRequest, "hello was said before; it comes once")
 }
 
 const NORMAL: u16 = 1000;

@@ -19,12 +19,28 @@ const SLICE: usize = 1024;
 
 /// The time that connections are stamped with: advanced by the sweeper, so that a message costs no
 /// look at the clock. Hundredths of a second; it wraps after 497 days, and so do its differences.
-#[derive(Debug, Default)]
-pub(super) struct Clock(AtomicU32);
+#[derive(Debug)]
+pub(super) struct Clock {
+    start: Instant,
+    swept: AtomicU32,
+}
 
 impl Clock {
+    pub(super) fn start() -> Self {
+        Self {
+            start: Instant::now(),
+            swept: AtomicU32::new(0),
+        }
+    }
+
+    /// As of the last sweep.
     pub(super) fn now(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
+        self.swept.load(Ordering::Relaxed)
+    }
+
+    /// Looks at the clock: a deadline that is counted from here does not come early.
+    pub(super) fn read(&self) -> u32 {
+        hundredths(self.start.elapsed())
     }
 }
 
@@ -38,13 +54,12 @@ pub(super) async fn sweep(shared: Arc<Shared>) {
     let deadlines = shared.deadlines;
     let shortest = deadlines.ping.min(deadlines.hello);
     let period = (shortest / 8).clamp(Duration::from_millis(10), Duration::from_secs(1));
-    let start = Instant::now();
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let now = hundredths(start.elapsed());
-        shared.clock.0.store(now, Ordering::Relaxed);
+        let now = shared.clock.read();
+        shared.clock.swept.store(now, Ordering::Relaxed);
         let mut first = 0;
         while let Some(part) = shared.registry.part(first, SLICE) {
             for conn in part {
@@ -57,7 +72,9 @@ pub(super) async fn sweep(shared: Arc<Shared>) {
 }
 
 fn look_after(shared: &Shared, deadlines: &Deadlines, conn: &Conn, now: u32) {
-    let passed = |since: u32, duration| now.wrapping_sub(since) >= hundredths(duration);
+    // A connection that began during the sweep began after `now`: less than nothing has passed.
+    let since = |then: u32| now.wrapping_sub(then).cast_signed();
+    let passed = |then: u32, duration| since(then) >= hundredths(duration).cast_signed();
     if conn.user().is_none() && passed(conn.opened, deadlines.hello) {
         shared.counters.add(Count::ClosedNoHello);
         return conn.end(Ending::Code(NO_HELLO));

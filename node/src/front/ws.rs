@@ -112,7 +112,7 @@ async fn adopt(upgrade: OnUpgrade, shared: Arc<Shared>, held: Held) {
         .expect("the listener hands hyper nothing else");
     let (reader, writer) = io.into_inner().into_split();
     let full = shared.registry.len() >= shared.max_sessions;
-    let now = shared.clock.now();
+    let now = shared.clock.read();
     let conn = shared.registry.insert(|id| Conn::new(id, writer, now));
     if full {
         shared.counters.add(Count::ClosedTooMany);

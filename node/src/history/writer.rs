@@ -196,6 +196,10 @@ impl Writer {
     fn unpack(&mut self) {
         for command in self.arrived.drain(..) {
             match command {
+                Command::Append { ticket, events } if events.is_empty() => {
+                    let outcomes = Vec::new();
+                    (self.shared.report)(vec![Done::Appended { ticket, outcomes }]);
+                }
                 Command::Append { ticket, events } => {
                     let append = self.appends;
                     self.appends += 1;

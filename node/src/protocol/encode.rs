@@ -105,6 +105,10 @@ pub fn refusal(out: &mut Vec<u8>, request: Option<u64>, refusal: &Refusal) {
     text(out, code(refusal.code));
     text(out, "\",\"message\":");
     escaped(out, &refusal.message);
+    if let Some(retry_after_ms) = refusal.retry_after_ms {
+        text(out, ",\"retry_after_ms\":");
+        number(out, u64::from(retry_after_ms));
+    }
     text(out, "}}");
 }
 

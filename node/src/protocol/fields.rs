@@ -41,10 +41,7 @@ pub(super) fn command(
 type Checked<T> = Result<T, Refusal>;
 
 fn bad(message: impl Into<String>) -> Refusal {
-    Refusal {
-        code: Code::BadRequest,
-        message: message.into(),
-    }
+    Refusal::new(Code::BadRequest, message)
 }
 
 /// The fields as their type; an array is no substitute for an object.
@@ -72,13 +69,13 @@ fn optional<T: FromStr<Err = ParseIdError>>(
 fn body(raw: &RawValue, limits: &Limits) -> Checked<Json> {
     let length = raw.get().len();
     if length > limits.body {
-        return Err(Refusal {
-            code: Code::TooLarge,
-            message: format!(
+        return Err(Refusal::new(
+            Code::TooLarge,
+            format!(
                 "a body is at most {} bytes of JSON text, this one has {length}",
                 limits.body
             ),
-        });
+        ));
     }
     Ok(Json::from_valid(raw.get()))
 }
@@ -217,7 +214,7 @@ fn users(fields: &RawValue) -> Checked<Vec<UserName>> {
 
 #[derive(Deserialize)]
 struct HelloFields<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
+    #[serde(borrow)]
     token: Option<&'a RawValue>,
     user: Option<Text<'a>>,
     device: Option<Text<'a>>,
@@ -237,10 +234,7 @@ fn hello(fields: &RawValue, limits: &Limits) -> Result<Command, Refused> {
 }
 
 fn unauthenticated(message: &str) -> Refusal {
-    Refusal {
-        code: Code::Unauthenticated,
-        message: message.to_owned(),
-    }
+    Refusal::new(Code::Unauthenticated, message)
 }
 
 fn greeting(fields: &HelloFields<'_>, limits: &Limits) -> Checked<Hello> {

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use mesh::command::{Code, Command, Refusal};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{Limits, NOT_OFFERED, fields};
@@ -58,21 +58,24 @@ pub fn is_empty(line: &str) -> bool {
 
 /// Reads one line, which holds no line feed.
 pub fn parse(line: &str, limits: &Limits) -> Parsed {
-    let outline = match serde_json::from_str::<Outline<'_>>(line) {
-        Ok(outline) => outline,
-        Err(error) => {
-            let why = format!("the line is not one JSON object: {}", reason(&error));
-            return unreadable(None, why);
-        }
+    let mut outline = Outline {
+        id: Id::Absent,
+        command: Found::None,
     };
+    let mut text = serde_json::Deserializer::from_str(line);
+    let read = outline.deserialize(&mut text).and_then(|()| text.end());
     let request = match outline.id {
-        Id::Absent => None,
         Id::Given(number) => Some(number),
-        Id::Malformed => {
-            let why = format!("an id is a whole number from 0 to {REQUEST_MAX}, given once");
-            return unreadable(None, why);
-        }
+        Id::Absent | Id::Malformed => None,
     };
+    if let Err(error) = read {
+        let why = format!("the line is not one JSON object: {}", reason(&error));
+        return unreadable(request, why);
+    }
+    if matches!(outline.id, Id::Malformed) {
+        let why = format!("an id is a whole number from 0 to {REQUEST_MAX}, given once");
+        return unreadable(None, why);
+    }
     let (name, value) = match outline.command {
         Found::One(name, value) => (name, value),
         Found::None => return unreadable(request, "the line holds no command"),
@@ -89,10 +92,7 @@ fn unreadable(request: Option<u64>, why: impl Into<String>) -> Parsed {
     Parsed {
         request,
         asked: Err(Refused {
-            refusal: Refusal {
-                code: Code::BadRequest,
-                message: why.into(),
-            },
+            refusal: Refusal::new(Code::BadRequest, why),
             subject: Subject::Line,
         }),
     }
@@ -111,10 +111,7 @@ fn not_a_feature(name: &str) -> Refused {
         format!("unknown command {quoted:?}")
     };
     Refused {
-        refusal: Refusal {
-            code: Code::Unsupported,
-            message,
-        },
+        refusal: Refusal::new(Code::Unsupported, message),
         subject: Subject::Command,
     }
 }
@@ -136,7 +133,8 @@ pub(super) fn reason(error: &serde_json::Error) -> String {
     }
 }
 
-/// The `id` and the command of a line, before the command's fields are looked at.
+/// The `id` and the command of a line, before the command's fields are looked at. Of a line that
+/// breaks off or goes wrong it holds what came before.
 struct Outline<'a> {
     id: Id,
     command: Found<'a>,
@@ -193,35 +191,31 @@ impl Id {
     }
 }
 
-impl<'de> Deserialize<'de> for Outline<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OutlineVisitor;
+impl<'de> DeserializeSeed<'de> for &mut Outline<'de> {
+    type Value = ();
 
-        impl<'de> Visitor<'de> for OutlineVisitor {
-            type Value = Outline<'de>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
+impl<'de> Visitor<'de> for &mut Outline<'de> {
+    type Value = ();
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut outline = Outline {
-                    id: Id::Absent,
-                    command: Found::None,
-                };
-                while let Some(Text(name)) = map.next_key()? {
-                    let value: &RawValue = map.next_value()?;
-                    if name == "id" {
-                        outline.id.add(value);
-                    } else {
-                        outline.command.add(name, value);
-                    }
-                }
-                Ok(outline)
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Text(name)) = map.next_key()? {
+            let value: &RawValue = map.next_value()?;
+            if name == "id" {
+                self.id.add(value);
+            } else {
+                self.command.add(name, value);
             }
         }
-
-        deserializer.deserialize_map(OutlineVisitor)
+        Ok(())
     }
 }
 

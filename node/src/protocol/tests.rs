@@ -107,7 +107,7 @@ fn unknown_fields_are_ignored() {
 }
 
 #[test]
-fn a_line_that_is_no_object_is_refused_without_an_id() {
+fn a_line_that_cannot_be_read_is_refused_with_its_id_where_one_came_before() {
     for line in [
         "not json",
         "[]",
@@ -115,11 +115,21 @@ fn a_line_that_is_no_object_is_refused_without_an_id() {
         "\"a\"",
         "null",
         "{",
-        r#"{"id":1,"ping":{}"#,
-        "{\"id\":1,}",
+        r#"{"id":-1,"ping":"#,
+        r#"{"ping":{,"id":1}"#,
         "\u{0}",
     ] {
         is_bad(line, None);
+        assert_eq!(read(line).asked.unwrap_err().subject, Subject::Line);
+    }
+    for line in [
+        r#"{"id":1,"ping":{}"#,
+        r#"{"id":1,"ping":{"a":"#,
+        r#"{"id":1,"ping":{}} and more"#,
+        r#"{"id":1,"ping":{}}{"id":2,"ping":{}}"#,
+        r#"{"id":1,}"#,
+    ] {
+        is_bad(line, Some(1));
         assert_eq!(read(line).asked.unwrap_err().subject, Subject::Line);
     }
 }
@@ -209,8 +219,7 @@ fn send_refuses_what_is_malformed() {
         r#""to":"@bob","body":01"#,
     ] {
         let line = format!(r#"{{"id":3,"send":{{{fields}}}}}"#);
-        let whole = serde_json::from_str::<&RawValue>(&line).is_ok();
-        is_bad(&line, whole.then_some(3));
+        is_bad(&line, Some(3));
     }
 }
 
@@ -351,13 +360,15 @@ fn a_name_is_not_enough_where_the_node_is_not_open_and_a_token_nowhere() {
     assert_eq!(refused.refusal.code, Code::Unauthenticated);
     assert_eq!(refused.subject, Subject::Hello);
     for limits in [closed, Limits::default()] {
-        for token in ["\"t\"", "null", "{}"] {
+        for token in ["\"t\"", "7", "{}"] {
             let line = format!(r#"{{"id":1,"hello":{{"token":{token},"user":"@alice"}}}}"#);
             let refused = parse(&line, &limits).asked.unwrap_err();
             assert_eq!(refused.refusal.code, Code::Unauthenticated);
             assert_eq!(refused.subject, Subject::Token);
         }
     }
+    let none = r#"{"hello":{"token":null,"user":"@alice","device":null,"resume":null}}"#;
+    assert!(matches!(command(none), Command::Hello(Hello { .. })));
 }
 
 #[test]
@@ -558,10 +569,7 @@ fn conversations_hold_the_last_message_as_in_history() {
 
 #[test]
 fn a_refusal_carries_the_number_where_there_is_one() {
-    let refusal = Refusal {
-        code: Code::NotMember,
-        message: "a \"quoted\"\nline".to_owned(),
-    };
+    let refusal = Refusal::new(Code::NotMember, "a \"quoted\"\nline");
     let error = json!({"code": "not_member", "message": "a \"quoted\"\nline"});
     let reply = Reply::Error(refusal.clone());
     assert_eq!(value(&reply_text(&reply)), json!({"id": 7, "error": error}));
@@ -570,6 +578,17 @@ fn a_refusal_carries_the_number_where_there_is_one() {
     assert_eq!(
         value(&String::from_utf8(out).unwrap()),
         json!({"error": error})
+    );
+}
+
+#[test]
+fn a_refusal_says_when_to_try_again_where_that_helps() {
+    let mut refusal = Refusal::new(Code::RateLimited, "wait");
+    refusal.retry_after_ms = Some(250);
+    let error = json!({"code": "rate_limited", "message": "wait", "retry_after_ms": 250});
+    assert_eq!(
+        value(&reply_text(&Reply::Error(refusal))),
+        json!({"id": 7, "error": error})
     );
 }
 
@@ -772,7 +791,7 @@ proptest! {
             body: None,
         };
         prop_assert_eq!(&value(&push_text(&signal))["signal"]["kind"], &json!(kind));
-        let error = Reply::Error(Refusal { code: Code::Internal, message: message.clone() });
+        let error = Reply::Error(Refusal::new(Code::Internal, message.clone()));
         prop_assert_eq!(&value(&reply_text(&error))["error"]["message"], &json!(message));
     }
 }

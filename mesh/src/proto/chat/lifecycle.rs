@@ -166,8 +166,9 @@ impl Chat {
         let Some(session) = self.sessions.get(id) else {
             return;
         };
-        let may_come_back = closing == Closing::Lost || session.state == State::Leaving;
-        if !may_come_back {
+        let leaving = session.state == State::Leaving;
+        let may_come_back = closing == Closing::Lost || leaving;
+        if !may_come_back || (leaving && self.is_elsewhere(facts, session.key)) {
             self.end(facts, id);
             return;
         }
@@ -180,6 +181,26 @@ impl Chat {
                 self.stats.graces_refused += 1;
                 self.end(facts, id);
             }
+        }
+        self.say_if_empty();
+    }
+
+    /// Whether another node has a route for the users with this key.
+    fn is_elsewhere(&self, facts: &dyn Facts, key: RouteKey) -> bool {
+        let mut elsewhere = false;
+        facts.each_node_with(key, &mut |node| elsewhere |= node != self.me);
+        elsewhere
+    }
+
+    /// Another node has a route for users with this key: where this one stops, theirs need not stay
+    /// any longer.
+    pub(super) fn moved(&mut self, facts: &dyn Facts, key: RouteKey) {
+        if self.stopping.is_none() {
+            return;
+        }
+        let graces: Vec<_> = self.sessions.graces(key).collect();
+        for id in graces {
+            self.end(facts, id);
         }
     }
 
@@ -238,16 +259,17 @@ impl Chat {
         self.say_if_empty();
     }
 
-    /// Says `bye` to some more, or gives up waiting for the last to go.
+    /// Says `bye` to some more; once all were told, gives up waiting for the last to go when its time
+    /// is over.
     pub(super) fn tick_stop(&mut self, facts: &dyn Facts, out: &mut Outbox) {
         let now = facts.now().at;
         let Some(stopping) = &mut self.stopping else {
             return;
         };
-        if stopping.over <= now && !std::mem::replace(&mut stopping.said_empty, true) {
-            self.events.push_back(Event::Empty);
-        }
         let Some((_, from)) = stopping.bye_from else {
+            if stopping.over <= now && !std::mem::replace(&mut stopping.said_empty, true) {
+                self.events.push_back(Event::Empty);
+            }
             return;
         };
         let slice: Vec<_> = self
@@ -296,11 +318,18 @@ impl Chat {
         }
     }
 
+    /// Routes stay for a moment so that nobody who moves is seen to go; where no other node is alive
+    /// nobody moves and nobody sees.
     fn say_if_empty(&mut self) {
-        if let Some(stopping) = &mut self.stopping
-            && self.sessions.is_empty()
-            && !std::mem::replace(&mut stopping.said_empty, true)
-        {
+        let Some(stopping) = &mut self.stopping else {
+            return;
+        };
+        let empty = if stopping.urls.is_empty() {
+            self.sessions.open_count() == 0
+        } else {
+            self.sessions.is_empty()
+        };
+        if empty && !std::mem::replace(&mut stopping.said_empty, true) {
             self.events.push_back(Event::Empty);
         }
     }

@@ -4,8 +4,9 @@ use rand_core::Rng as _;
 
 use crate::command::{Audience, Code, Push, Reply, Send, limits};
 use crate::event::{EventKind, Json, SharedEvent};
-use crate::id::{Address, Conversation, EventId, Nonce, RouteKey, SessionId, UserName};
+use crate::id::{Address, Conversation, EventId, Nonce, SessionId, UserName};
 use crate::proto::chat::facts::Facts;
+use crate::proto::chat::sessions::Session;
 use crate::proto::chat::{Chat, Event, Message};
 use crate::proto::outbox::Outbox;
 use crate::proto::output::{Output, Ticket};
@@ -292,7 +293,7 @@ impl Chat {
                 self.stats.events_unheard += u64::from(!heard);
             }
             (EventKind::Read { of, upto }, Conversation::User(user)) => {
-                self.push_receipt(facts.key(user), user, (of, *upto), except, out);
+                self.push_receipts(facts, user, (of, *upto), except, out);
             }
             // Nobody is pushed a contact: the message that made it is pushed itself.
             (EventKind::Contact { .. }, _) => {}
@@ -331,29 +332,35 @@ impl Chat {
         heard
     }
 
-    fn push_receipt(
+    /// A user has read a conversation up to here: its other sessions learn of it, and whom it talks
+    /// with.
+    fn push_receipts(
         &mut self,
-        key: RouteKey,
+        facts: &dyn Facts,
         user: &UserName,
         (of, upto): (&Conversation, EventId),
         except: Option<SessionId>,
         out: &mut Outbox,
     ) {
+        let key = facts.key(user);
         let known = self.sessions.marks(key, user).and_then(|m| m.get(of));
         if known > Some(upto) {
             return;
         }
         self.sessions.raise_mark(key, user, of, upto);
-        let audience = self
-            .sessions
-            .audience(key, user, |id, _| Some(id) != except);
-        if let (Some(within), false) = (of.seen_by(user), audience.is_empty()) {
-            let push = Push::Receipt {
-                within,
-                user: user.clone(),
-                read: upto,
-            };
-            push_to(audience, push, out);
+        let mut push = |reader: &UserName, except: Option<SessionId>| {
+            let key = facts.key(reader);
+            let wanted = |id: SessionId, _: &mut Session| Some(id) != except;
+            let audience = self.sessions.audience(key, reader, wanted);
+            if let (Some(within), false) = (of.seen_by(reader), audience.is_empty()) {
+                let user = user.clone();
+                let read = upto;
+                push_to(audience, Push::Receipt { within, user, read }, out);
+            }
+        };
+        push(user, except);
+        if let Some(other) = of.other(user) {
+            push(other, None);
         }
     }
 

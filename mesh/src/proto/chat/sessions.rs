@@ -271,6 +271,11 @@ impl Sessions {
         self.in_grace
     }
 
+    /// The sessions in grace of the users with this key.
+    pub(super) fn graces(&self, key: RouteKey) -> impl Iterator<Item = SessionId> {
+        self.chain(key).flat_map(|user| user.grace.iter().copied())
+    }
+
     /// Nobody has a session here, not even one in grace.
     pub(super) fn is_empty(&self) -> bool {
         self.users.is_empty()

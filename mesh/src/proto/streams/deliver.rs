@@ -1,7 +1,7 @@
 //! Who gets an event: replicas to keep it, nodes with a route to show it, own sessions. One frame per
 //! node.
 
-use crate::event::{Event as Fact, SharedEvent};
+use crate::event::{Event as Fact, EventKind, SharedEvent};
 use crate::id::{Conversation, NodeId, RouteKey, SessionId, StreamId};
 use crate::proto::outbox::Outbox;
 use crate::proto::streams::message::{AppendId, Message, Purpose};
@@ -130,7 +130,14 @@ fn offer(event: &SharedEvent, purpose: Purpose) -> Message {
 fn keys(near: impl Surroundings, event: &Fact) -> Keys {
     match &event.conversation {
         Conversation::Direct(a, b) => [Some(near.key(a)), (a != b).then(|| near.key(b))],
-        Conversation::User(user) => [Some(near.key(user)), None],
+        Conversation::User(user) => {
+            let other = match &event.kind {
+                // Whom one talks with sees what one has read.
+                EventKind::Read { of, .. } => of.other(user).map(|other| near.key(other)),
+                EventKind::Message { .. } | EventKind::Contact { .. } => None,
+            };
+            [Some(near.key(user)), other]
+        }
         Conversation::Room(_) => [None, None],
     }
 }

@@ -71,9 +71,11 @@ fn hurried(ping: u64, hello: u64) -> Config {
 #[tokio::test]
 async fn a_connection_without_hello_closes_with_4001() {
     let rig = Rig::with(hurried(25_000, 200));
+    let opened = tokio::time::Instant::now();
     let mut client = Client::open(&rig).await;
     let mut greeted = Client::hello(&rig, "@alice").await;
     assert_eq!(client.closed().await, 4001);
+    assert!(opened.elapsed() >= Duration::from_millis(200), "not early");
     greeted.say(r#"{"id":1,"ping":{}}"#).await;
     assert_eq!(greeted.line().await["id"], 1);
     assert_eq!(rig.counter("session_closed_no_hello_total"), 1);

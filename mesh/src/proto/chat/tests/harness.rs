@@ -549,7 +549,11 @@ impl Said {
 
     pub(super) fn code(&self, session: u64) -> Code {
         match self.reply(session) {
-            Reply::Error(refusal) => refusal.code,
+            Reply::Error(refusal) => {
+                let limited = refusal.code == Code::RateLimited;
+                assert_eq!(refusal.retry_after_ms.is_some(), limited, "{refusal:?}");
+                refusal.code
+            }
             reply => panic!("no error: {reply:?}"),
         }
     }

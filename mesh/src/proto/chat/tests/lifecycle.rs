@@ -276,7 +276,7 @@ fn a_session_told_bye_is_detached_three_seconds_after_it_closed_and_the_last_end
         node.hello(1, "@alice");
         node.hello(2, "@bob");
         node.attached();
-        node.act(|chat, table, _, out| chat.stop(table, Vec::new(), out));
+        stop_beside_another(&mut node);
         node.closed(1, closing);
         node.pass(Duration::from_secs(1));
         node.closed(2, closing);
@@ -288,6 +288,57 @@ fn a_session_told_bye_is_detached_three_seconds_after_it_closed_and_the_last_end
         node.pass(Duration::from_secs(60));
         assert_eq!(node.attached(), [], "told once");
     }
+}
+
+fn stop_beside_another(node: &mut Node) {
+    let urls = vec!["ws://b/ws".to_owned()];
+    node.act(|chat, table, _, out| chat.stop(table, urls, out));
+}
+
+#[test]
+fn where_a_node_stops_a_user_is_let_go_as_soon_as_another_node_has_it() {
+    let other = node_id(2);
+    for before_it_closed in [true, false] {
+        let mut node = Node::new(1);
+        node.hello(1, "@alice");
+        node.attached();
+        stop_beside_another(&mut node);
+        if before_it_closed {
+            node.routes(other, &["@alice"], &[]);
+            assert_eq!(node.attached(), [], "it is still connected here");
+            node.closed(1, Closing::Gone);
+        } else {
+            node.closed(1, Closing::Gone);
+            assert_eq!(node.attached(), [], "it may be on its way");
+            node.routes(other, &["@alice"], &[]);
+        }
+        let detach = Event::Detach(node.key("@alice"));
+        assert_eq!(node.attached(), [detach, Event::Empty]);
+    }
+}
+
+#[test]
+fn a_user_that_another_node_has_too_keeps_its_grace_here_unless_this_node_stops() {
+    let other = node_id(2);
+    let mut node = Node::new(1);
+    node.hello(1, "@alice");
+    node.closed(1, Closing::Lost);
+    node.attached();
+    node.routes(other, &["@alice"], &[]);
+    assert_eq!(node.attached(), []);
+}
+
+#[test]
+fn where_no_other_node_is_alive_a_stop_is_over_when_the_last_session_is_closed() {
+    let mut node = Node::new(1);
+    node.hello(1, "@alice");
+    node.hello(2, "@bob");
+    node.closed(2, Closing::Lost);
+    node.attached();
+    node.act(|chat, table, _, out| chat.stop(table, Vec::new(), out));
+    assert_eq!(node.attached(), []);
+    node.closed(1, Closing::Gone);
+    assert_eq!(node.attached(), [Event::Empty]);
 }
 
 #[test]
@@ -307,6 +358,19 @@ fn a_stop_does_not_wait_for_ever() {
     node.pass(Duration::from_millis(29_999));
     assert_eq!(node.attached(), []);
     node.pass(Duration::from_millis(1));
+    assert_eq!(node.attached(), [Event::Empty]);
+}
+
+#[test]
+fn a_stop_without_any_patience_still_says_bye_to_all() {
+    let mut node = Node::new(1);
+    node.chat.config.stop_timeout = Duration::ZERO;
+    (1..=1_000).for_each(|i| drop(node.hello(i, &format!("@u{i}"))));
+    node.attached();
+    let mut said = node.act(|chat, table, _, out| chat.stop(table, Vec::new(), out));
+    assert_eq!(node.attached(), [], "not before all were told");
+    said.0.extend(node.tick().0);
+    assert_eq!(said.closes().len(), 1_000);
     assert_eq!(node.attached(), [Event::Empty]);
 }
 

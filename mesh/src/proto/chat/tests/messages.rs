@@ -245,7 +245,7 @@ fn an_event_for_nobody_here_is_counted() {
 }
 
 #[test]
-fn a_read_mark_is_told_to_the_users_other_sessions() {
+fn a_read_mark_is_told_to_the_users_other_sessions_and_to_whom_it_talks_with() {
     let mut node = Node::new(1);
     node.hello(1, "@alice");
     node.hello(2, "@alice");
@@ -253,12 +253,15 @@ fn a_read_mark_is_told_to_the_users_other_sessions() {
     let said = node.read(1, "@bob", id_at(5));
     assert_eq!(said.reply(1), Reply::Done);
     assert_eq!(said.pushes(1), []);
-    let receipt = Push::Receipt {
-        within: address("@bob"),
+    let receipt = |within: &str| Push::Receipt {
+        within: address(within),
         user: user("@alice"),
         read: id_at(5),
     };
-    assert_eq!(said.pushes(2), [receipt]);
+    assert_eq!(said.pushes(2), [receipt("@bob")]);
+    assert_eq!(said.pushes(3), [receipt("@alice")]);
+    let said = node.read(1, "@alice", id_at(6));
+    assert_eq!(said.pushes(2).len(), 1, "its own notes");
     assert_eq!(said.pushes(3), []);
 }
 
