@@ -93,7 +93,7 @@ pub struct Config {
     /// sled's cache, bytes. Default 32 MiB: heads of some 200,000 streams and the blocks being
     /// merged; sled takes about one and a half times as much memory.
     pub cache_bytes: u64,
-    /// How many nonces are remembered, two bytes of memory each, taken as they come. Default 4 Mi:
+    /// How many nonces are remembered, four bytes of memory each, taken as they come. Default 4 Mi:
     /// two minutes at 35,000 events per second. Where more come, nonces are looked for in the
     /// stream's own events of the last minutes.
     pub nonces: usize,
