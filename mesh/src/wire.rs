@@ -219,7 +219,7 @@ mod tests {
 
     use super::*;
     use crate::event::{Event, EventKind, Json};
-    use crate::id::{Conversation, EventId, Nonce};
+    use crate::id::{Conversation, Epoch, EventId, Nonce};
 
     /// Frames of every kind that can be made here.
     fn samples() -> Vec<Envelope> {
@@ -264,6 +264,60 @@ mod tests {
                 frame: vec![0; length].into(),
             }),
         }
+    }
+
+    /// One frame of each layer, a relay, and the bytes of each in its envelope.
+    fn golden() -> [(Frame, &'static str); 5] {
+        let stopped = membership::Message::Stopped { epoch: Epoch(1) };
+        let signal = chat::Message::Signal {
+            to: "@b".parse().unwrap(),
+            from: "@a".parse().unwrap(),
+            kind: "k".into(),
+            body: None,
+        };
+        let (from, to) = (NodeId([0xaa; 32]), NodeId([0xbb; 32]));
+        let inner = Frame::from(stopped.clone());
+        [
+            (stopped.into(), "05000000b424000a01"),
+            (
+                routes::Message::Resume(routes::Summary::default()).into(),
+                "08000000b424010000000000",
+            ),
+            (
+                streams::Message::Acks(Vec::new()).into(),
+                "05000000b424020100",
+            ),
+            (signal.into(), "0d000000b4240302024062024061016b00"),
+            (
+                Frame::Relay(Relay::pack(from, to, &inner)),
+                "48000000b42404 A B 0003000a01",
+            ),
+        ]
+    }
+
+    #[test]
+    fn the_bytes_of_every_kind_of_frame_in_its_envelope_are_pinned() {
+        for (frame, golden) in golden() {
+            let envelope = Envelope {
+                stamp: Stamp(0x1234),
+                frame,
+            };
+            let bytes = encoded(&envelope);
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let golden = golden.replace('A', &"aa".repeat(32));
+            let golden = golden.replace('B', &"bb".repeat(32)).replace(' ', "");
+            assert_eq!(hex, golden, "{envelope:?}");
+            assert_eq!(decode(&bytes), Ok(Some((envelope, bytes.len()))));
+        }
+    }
+
+    #[test]
+    fn the_lanes_of_a_relay_are_pinned() {
+        let bytes = Lane::ALL.map(|lane| postcard::to_stdvec(&lane).unwrap());
+        assert_eq!(bytes, [[0], [1], [2]]);
+        let protocols = Lane::ALL.map(Lane::protocol);
+        let golden = ["/chinwag/1/control", "/chinwag/1/data", "/chinwag/1/bulk"];
+        assert_eq!(protocols, golden);
     }
 
     #[test]

@@ -9,8 +9,8 @@
 //!   and pages on where a node says `more`. Each message is an event once.
 //! - `bye` is obeyed: its delay, the other nodes it names, and 4009 ends it.
 //!
-//! Memory is bounded: ids of the newest [`held::WINDOW`] messages of a conversation, of the latest
-//! [`held::CONVERSATIONS`] conversations, and [`OUTBOX`] unanswered sends. Events that nobody takes
+//! Memory is bounded: ids of the newest 1,000 messages of a conversation, of the latest
+//! 500 conversations, and [`OUTBOX`] unanswered sends. Events that nobody takes
 //! hold the connection up (a node then closes it as too slow, and it resumes): take them while
 //! waiting for replies.
 //!
@@ -22,6 +22,7 @@ mod endpoint;
 mod held;
 mod lines;
 mod link;
+mod outbox;
 pub mod terminal;
 #[cfg(test)]
 mod tests;

@@ -12,14 +12,14 @@
 //!
 //! | part | what |
 //! | --- | --- |
-//! | [`journal`] | what has just been written, in preallocated files that are used over and over |
-//! | [`tails`] | the same events in memory, by stream |
-//! | [`block`], [`database`] | runs of events, compressed, and a head per stream, in sled |
-//! | [`writer`] | judges and commits appends, in groups |
-//! | [`fold`] | moves tails into blocks, and flushes them |
-//! | [`read`], [`cursor`] | answers questions from both |
-//! | [`nonces`] | proves that a nonce is new |
-//! | [`marker`] | whose directory it is |
+//! | `journal` | what has just been written, in preallocated files that are used over and over |
+//! | `tails` | the same events in memory, by stream |
+//! | `block`, `database` | runs of events, compressed, and a head per stream, in sled |
+//! | `writer` | judges and commits appends, in groups |
+//! | `fold` | moves tails into blocks, and flushes them |
+//! | `read`, `cursor` | answers questions from both |
+//! | `nonces` | proves that a nonce is new |
+//! | `marker` | whose directory it is |
 //!
 //! Nothing on the way of an acknowledgement waits for sled, but where an event may be in a block
 //! already. Every queue has a bound: a full queue of appends answers [`Outcome::Full`] at once;
@@ -85,7 +85,7 @@ pub struct Config {
     /// Events of one block before compression, bytes. Default 8 KiB: with larger ones sled's pages
     /// would go to files that it never flushes.
     pub block_bytes: usize,
-    /// Size of one journal file, bytes. Default 64 MiB.
+    /// Size of one journal file, bytes, at least 64 KiB. Default 64 MiB.
     pub journal_file_bytes: u64,
     /// The most journal files, at least 2; when all are needed, appends wait. Default 4; two or three
     /// are in use unless folding falls behind.
@@ -93,7 +93,7 @@ pub struct Config {
     /// sled's cache, bytes. Default 32 MiB: heads of some 200,000 streams and the blocks being
     /// merged; sled takes about one and a half times as much memory.
     pub cache_bytes: u64,
-    /// How many nonces are remembered, two bytes of memory each, taken as they come. Default 4 Mi:
+    /// How many nonces are remembered, four bytes of memory each, taken as they come. Default 4 Mi:
     /// two minutes at 35,000 events per second. Where more come, nonces are looked for in the
     /// stream's own events of the last minutes.
     pub nonces: usize,
@@ -221,7 +221,7 @@ enum Stop {
 impl History {
     /// Appends events, without waiting: [`Done::Appended`] says what became of them.
     pub fn append(&self, ticket: Ticket, events: Vec<SharedEvent>) {
-        let weight = events.iter().map(|event| weight(event)).sum();
+        let weight = events.iter().map(weight).sum();
         let command = Command::Append { ticket, events };
         if let Err(Command::Append { ticket, events }) = self.shared.commands.push(command, weight)
             && !self.shared.has_failed()
@@ -332,8 +332,7 @@ impl Shared {
     }
 
     fn shard(&self, stream: StreamId) -> &Shard {
-        // A stream id is a hash; its first bits are the slot, its last are as good.
-        &self.shards[stream.0 as usize % SHARDS]
+        &self.shards[shard_index(stream)]
     }
 
     fn has_failed(&self) -> bool {
@@ -381,6 +380,12 @@ impl Shared {
             Outcome::Full => self.stats.full.add(1),
         }
     }
+}
+
+/// Which of the [`SHARDS`] a stream belongs to.
+fn shard_index(stream: StreamId) -> usize {
+    // A stream id is a hash; its first bits are the slot, its last are as good.
+    stream.0 as usize % SHARDS
 }
 
 /// Waits for a change of the state.

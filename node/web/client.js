@@ -37,7 +37,7 @@ export class ChinwagError extends Error {
 const SUBPROTOCOL = "chinwag.v1";
 /** Waiting after a break: a random time up to FIRST, doubled at each failure, at most LONGEST. */
 const BACKOFF_FIRST_MS = 400;
-const BACKOFF_LONGEST_MS = 15_000;
+const BACKOFF_LONGEST_MS = 8_000;
 /** A quiet connection is asked for a sign of life that often, and given up when none comes. */
 const PING_EVERY_MS = 20_000;
 const PING_PATIENCE_MS = 10_000;

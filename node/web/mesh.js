@@ -129,13 +129,11 @@ async function ask() {
 }
 
 async function loop() {
-  if (document.visibilityState === "visible") {
-    try {
-      await ask();
-    } catch {
-      const since = lastAnswer ? ` since ${clock.format(lastAnswer)}; the table shows what it said last` : "";
-      setStatus("stopped", "No answer", `This node does not answer${since}. Trying again every second.`);
-    }
+  try {
+    await ask();
+  } catch {
+    const since = lastAnswer ? ` since ${clock.format(lastAnswer)}; the table shows what it said last` : "";
+    setStatus("stopped", "No answer", `This node does not answer${since}. Trying again every second.`);
   }
   setTimeout(loop, EVERY_MS);
 }

@@ -305,10 +305,10 @@ mod tests {
             bytes: u32::MAX,
             end: End::Oldest,
         });
-        match disk.load(&range).unwrap() {
-            Answer::Events { events, .. } => events,
-            other => panic!("a range is answered by {other:?}"),
-        }
+        let Answer::Events { events, .. } = disk.load(&range).unwrap() else {
+            panic!("a range is answered by events");
+        };
+        events
     }
 
     #[test]

@@ -52,10 +52,8 @@ async fn people_on_three_chained_nodes_chat_across_them() -> Result<()> {
         message["in"] == "@alice" && message["from"] == "@alice" && message["id"] == sent["id"],
         "{message}"
     );
-    ensure!(
-        message["body"].to_string() == r#"{"n":1.0,"text":"hi"}"#,
-        "{message}"
-    );
+    let body = message["body"].to_string();
+    ensure!(body == r#"{"n":1.0,"text":"hi"}"#, "{message}");
 
     let answer = bob
         .ask(

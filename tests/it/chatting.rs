@@ -302,6 +302,27 @@ fn what_is_sent_after_an_event_was_seen_sorts_after_it_though_clocks_differ() {
     assert!(first < second);
 }
 
+/// What `conversations` lists: with whom, how many unread, the last message.
+fn listed(world: &mut World, reader: Client) -> Vec<(String, u32, String)> {
+    let all = Command::Conversations {
+        limit: 50,
+        before: None,
+    };
+    let Reply::Conversations {
+        conversations,
+        more: false,
+        complete: true,
+    } = world.ask(reader, all)
+    else {
+        panic!("not all conversations");
+    };
+    let row = |entry: &mesh::command::Listed| {
+        let last = body_of(&entry.last).unwrap_or_default();
+        (entry.of.to_string(), entry.unread, last)
+    };
+    conversations.iter().map(row).collect()
+}
+
 #[test]
 fn who_was_away_finds_everything_by_conversations_and_history() {
     let mut world = settled(10, 4);
@@ -312,32 +333,9 @@ fn who_was_away_finds_everything_by_conversations_and_history() {
     }
     say(&mut world, carol, "@bob", "9");
     let bob = world.hello(HostId(2), "@bob", None);
-    let listed = |world: &mut World| match world.ask(
-        bob,
-        Command::Conversations {
-            limit: 50,
-            before: None,
-        },
-    ) {
-        Reply::Conversations {
-            conversations,
-            more: false,
-            complete: true,
-        } => {
-            let row = |entry: &mesh::command::Listed| {
-                (
-                    entry.of.to_string(),
-                    entry.unread,
-                    body_of(&entry.last).unwrap_or_default(),
-                )
-            };
-            conversations.iter().map(row).collect::<Vec<_>>()
-        }
-        other => panic!("{other:?}"),
-    };
     let row = |of: &str, unread, last: &str| (of.to_owned(), unread, last.to_owned());
     assert_eq!(
-        listed(&mut world),
+        listed(&mut world, bob),
         [row("@carol", 1, "9"), row("@ann", 3, "3")],
         "newest first"
     );
@@ -364,7 +362,7 @@ fn who_was_away_finds_everything_by_conversations_and_history() {
         Reply::Done
     );
     assert_eq!(
-        listed(&mut world),
+        listed(&mut world, bob),
         [row("@carol", 1, "9"), row("@ann", 1, "3")],
         "one after the mark"
     );

@@ -1,6 +1,6 @@
 //! The behaviours of a [`Store`]: one list, run against every implementation.
 //!
-//! An implementation gives a [`Rig`]; [`store_suite!`](crate::store_suite) makes a test of each
+//! An implementation gives a [`Rig`]; [`store_suite!`](macro@crate::store_suite) makes a test of each
 //! behaviour. What is here holds for all of them; how the node's store survives torn files and
 //! `SIGKILL` is tested with it.
 
@@ -112,10 +112,11 @@ pub fn range(stream: StreamId, after: EventId, before: EventId) -> Range {
 
 /// Asks for events.
 pub fn events(store: &mut dyn Store, range: Range) -> (Vec<SharedEvent>, bool) {
-    match store.load(&Query::Range(range)).expect("it loads") {
-        Answer::Events { events, more } => (events, more),
-        other => panic!("a range is answered by {other:?}"),
-    }
+    let answer = store.load(&Query::Range(range)).expect("it loads");
+    let Answer::Events { events, more } = answer else {
+        panic!("a range is answered by {answer:?}");
+    };
+    (events, more)
 }
 
 /// All events between `@alice` and `@bob`.
@@ -137,10 +138,11 @@ fn named(rig: &mut dyn Rig, author: &str, nonce: Nonce) -> Option<SharedEvent> {
         author: user(author),
         nonce,
     };
-    match rig.store().load(&query).expect("it loads") {
-        Answer::Nonce(event) => event,
-        other => panic!("a nonce is answered by {other:?}"),
-    }
+    let answer = rig.store().load(&query).expect("it loads");
+    let Answer::Nonce(event) = answer else {
+        panic!("a nonce is answered by {answer:?}");
+    };
+    event
 }
 
 fn head(rig: &mut dyn Rig, stream: StreamId, reader: &str, read: EventId) -> Head {
@@ -149,14 +151,12 @@ fn head(rig: &mut dyn Rig, stream: StreamId, reader: &str, read: EventId) -> Hea
         reader: user(reader),
         read,
     };
-    match rig
-        .store()
-        .load(&Query::Heads(vec![query]))
-        .expect("it loads")
-    {
-        Answer::Heads(mut heads) if heads.len() == 1 => heads.remove(0),
-        other => panic!("one head is answered by {other:?}"),
-    }
+    let answer = rig.store().load(&Query::Heads(vec![query]));
+    let Ok(Answer::Heads(mut heads)) = answer else {
+        panic!("heads are answered by {answer:?}");
+    };
+    assert_eq!(heads.len(), 1, "one head for each question");
+    heads.remove(0)
 }
 
 const NEW: Outcome = Outcome::Stored { unlisted: true };

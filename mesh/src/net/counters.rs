@@ -76,15 +76,15 @@ macro_rules! counters {
 counters! {
     /// Frames put in an outbox.
     sent: PerLane = [
-        "net_frames_sent_control_total",
-        "net_frames_sent_data_total",
-        "net_frames_sent_bulk_total"
+        r#"net_frames_sent_total{lane="control"}"#,
+        r#"net_frames_sent_total{lane="data"}"#,
+        r#"net_frames_sent_total{lane="bulk"}"#
     ],
     /// Frames that did not fit in an outbox.
     dropped: PerLane = [
-        "net_frames_dropped_control_total",
-        "net_frames_dropped_data_total",
-        "net_frames_dropped_bulk_total"
+        r#"net_frames_dropped_total{lane="control"}"#,
+        r#"net_frames_dropped_total{lane="data"}"#,
+        r#"net_frames_dropped_total{lane="bulk"}"#
     ],
     /// Frames for a link that is no longer there.
     linkless: Count = "net_frames_without_link_total",
@@ -92,9 +92,9 @@ counters! {
     unsendable: Count = "net_frames_unsendable_total",
     /// Frames handed up.
     received: PerLane = [
-        "net_frames_received_control_total",
-        "net_frames_received_data_total",
-        "net_frames_received_bulk_total"
+        r#"net_frames_received_total{lane="control"}"#,
+        r#"net_frames_received_total{lane="data"}"#,
+        r#"net_frames_received_total{lane="bulk"}"#
     ],
     /// Frames of peers that this version does not know, skipped.
     junk: Count = "net_frames_junk_total",

@@ -474,14 +474,14 @@ async fn a_full_outbox_drops_counts_and_keeps_the_order_of_the_rest() {
     let (ab, ..) = a.link_up().await;
     let (ba, ..) = b.link_up().await;
     let mut number = 0;
-    while a.count("net_frames_dropped_data_total") == 0 {
+    while a.count(r#"net_frames_dropped_total{lane="data"}"#) == 0 {
         a.send(ab, long_frame(Lane::Data, number, 1000));
         a.net.flush();
         number += 1;
         assert!(number < 20_000, "there is room for 20 MB");
         tokio::task::yield_now().await;
     }
-    assert_eq!(a.count("net_frames_sent_data_total"), number - 1);
+    assert_eq!(a.count(r#"net_frames_sent_total{lane="data"}"#), number - 1);
     for number in 0..number - 1 {
         let envelope = long_frame(Lane::Data, number, 1000);
         assert_eq!(b.next().await, Input::Frame { link: ba, envelope });

@@ -475,7 +475,6 @@ impl Chat {
 impl Stopping {
     fn deadline(&self) -> Option<Instant> {
         let over = (!self.said_empty).then_some(self.over);
-        let bye = self.bye_from.map(|(at, _)| at);
-        bye.into_iter().chain(over).min()
+        self.bye_from.map(|(at, _)| at).or(over)
     }
 }

@@ -438,11 +438,11 @@ impl Mesh {
     /// Counters of everything done, refused or dropped, by name.
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         let own = [
-            ("frames_ungreeted_total", self.stats.ungreeted),
-            ("frames_ahead_total", self.stats.stamps_ahead),
-            ("frames_undeliverable_total", self.stats.undeliverable),
-            ("frames_relayed_total", self.stats.relayed),
-            ("relays_refused_total", self.stats.relays_refused),
+            ("mesh_frames_ungreeted_total", self.stats.ungreeted),
+            ("mesh_frames_ahead_total", self.stats.stamps_ahead),
+            ("mesh_frames_undeliverable_total", self.stats.undeliverable),
+            ("mesh_frames_relayed_total", self.stats.relayed),
+            ("mesh_relays_refused_total", self.stats.relays_refused),
         ];
         let layers = self.ground.membership.counters().into_iter();
         let layers = layers.chain(self.ground.routes.counters());

@@ -48,7 +48,7 @@ use crate::proto::input::DialFailure;
 use crate::proto::outbox::Outbox;
 use crate::proto::output::{Contact, DialId, KeptMember, PeerAddress};
 use crate::proto::routes;
-use crate::time::{Instant, Now, Stamp};
+use crate::time::{Instant, Now};
 
 pub use message::{Greeting, MEMBERS_MAX, Message, Vitals, WHY_MAX};
 pub use record::{ADDRESSES_MAX, Known, Phase, Record, URL_MAX, VERSION_MAX};
@@ -531,9 +531,6 @@ impl Membership {
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         self.stats.list()
     }
-
-    /// A member's newest stamp does not matter here; kept for the clock check of a later stage.
-    pub fn observe(&mut self, _node: NodeId, _stamp: Stamp) {}
 
     /// This life takes and makes no new links.
     fn is_over(&self) -> bool {

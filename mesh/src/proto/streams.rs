@@ -466,10 +466,10 @@ impl Streams {
     /// Counters of everything done, refused or dropped: name and value.
     pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let parts = [
-            ("nonces_forgotten_total", self.nonces.overflows),
-            ("shown_forgotten_total", self.shown.forgotten),
-            ("sent_forgotten_total", self.sent.forgotten),
-            ("acks_withheld_total", self.listings.withheld),
+            ("streams_nonces_forgotten_total", self.nonces.overflows),
+            ("streams_shown_forgotten_total", self.shown.forgotten),
+            ("streams_sent_forgotten_total", self.sent.forgotten),
+            ("streams_acks_withheld_total", self.listings.withheld),
         ];
         self.stats.list().into_iter().chain(parts)
     }

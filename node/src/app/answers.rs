@@ -57,43 +57,36 @@ impl Node {
     fn metrics(&self, now: Now) -> String {
         let mut metrics = Exposition::new();
         metrics.push("build_info", &[("version", VERSION)], 1.0);
-        metrics.push(
-            "start_time_seconds",
-            &[],
-            self.about.started_unix_ms as f64 / 1e3,
-        );
-        metrics.push(
-            "ready",
-            &[],
-            if self.mesh.unready(now).is_none() {
-                1.0
-            } else {
-                0.0
-            },
-        );
-        metrics.push("sessions", &[], self.mesh.sessions() as f64);
-        metrics.push("connections", &[], self.sessions.open() as f64);
-        metrics.push("routes", &[], self.mesh.routes() as f64);
-        let members = self.mesh.members();
-        for (state, name) in STATES {
-            let count = members
-                .iter()
-                .filter(|(member, _)| member.state == state)
-                .count();
-            metrics.push("members", &[("state", name)], count as f64);
-        }
-        for (member, routes) in &members {
-            let node = member.record.node.to_string();
-            metrics.push("member_routes", &[("node", &node)], *routes as f64);
-            if let Some(rtt) = member.rtt {
-                metrics.push("link_rtt_seconds", &[("node", &node)], rtt.as_secs_f64());
-            }
-        }
+        let ready = self.mesh.unready(now).is_none();
+        metrics.push("ready", &[], f64::from(u8::from(ready)));
+        metrics.push_process(self.about.started_unix_ms);
+        metrics.push("front_connections", &[], self.front.connections() as f64);
+        metrics.push("session_connections", &[], self.sessions.open() as f64);
+        self.push_members(&mut metrics);
         metrics.push_counters(self.mesh.counters());
         metrics.push_counters(self.net.counters());
         metrics.push_counters(self.front.counters());
         metrics.push_counters(self.history.counters());
         metrics.render()
+    }
+
+    fn push_members(&self, metrics: &mut Exposition) {
+        let members = self.mesh.members();
+        for (state, name) in STATES {
+            let of_state = members.iter().filter(|(member, _)| member.state == state);
+            let labels = [("state", name)];
+            metrics.push("membership_members", &labels, of_state.count() as f64);
+        }
+        let links = members.iter().filter(|(member, _)| member.link);
+        metrics.push("membership_links", &[], links.count() as f64);
+        for (member, routes) in &members {
+            let node = member.record.node.to_string();
+            let labels = [("node", node.as_str())];
+            metrics.push("routes_held", &labels, *routes as f64);
+            if let Some(rtt) = member.rtt {
+                metrics.push("membership_link_rtt_seconds", &labels, rtt.as_secs_f64());
+            }
+        }
     }
 }
 
@@ -123,3 +116,6 @@ fn member_json(member: &Member, routes: u64) -> Value {
         "version": member.record.version,
     })
 }
+
+#[cfg(test)]
+mod tests;

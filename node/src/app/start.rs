@@ -28,8 +28,8 @@ pub(super) struct Wires {
     pub(super) ask: Sender<Ask>,
 }
 
-/// Builds all parts: identity, store, network, machine, front. Prints the `ready` line.
-pub(super) async fn node(config: &Config, wires: Wires) -> Result<Node, Failure> {
+/// Builds all parts: identity, store, network, machine, front.
+pub(super) async fn node(config: &Config, wires: Wires) -> Result<(Node, Bound), Failure> {
     let data = DataDir::open(&config.data).map_err(Failure::new)?;
     let identity = data.identity().map_err(Failure::new)?;
     let clock = SystemClock::start();
@@ -55,8 +55,7 @@ pub(super) async fn node(config: &Config, wires: Wires) -> Result<Node, Failure>
     let listeners = Listeners { clients, admin };
     let front = Front::start(front_config(config), listeners, wires.to_front, wires.ask);
     let front = front.map_err(|error| Failure(format!("cannot serve clients: {error}")))?;
-    say_ready(&mesh, bound);
-    Ok(Node {
+    let node = Node {
         sessions: front.sessions(),
         mesh,
         clock,
@@ -71,7 +70,8 @@ pub(super) async fn node(config: &Config, wires: Wires) -> Result<Node, Failure>
         stop_timeout: config.stop_timeout,
         phase: Phase::Running,
         failure: None,
-    })
+    };
+    Ok((node, bound))
 }
 
 /// Opening may replay a journal: not on the task of the machine.
@@ -169,7 +169,7 @@ fn local(listener: &TcpListener) -> Result<SocketAddr, Failure> {
 
 /// Where the node listens, with the ports it really has.
 #[derive(Debug, Clone, Copy)]
-struct Bound {
+pub(super) struct Bound {
     listen: SocketAddr,
     mesh: SocketAddr,
     admin: Option<SocketAddr>,
@@ -304,7 +304,7 @@ fn front_config(config: &Config) -> front::Config {
 }
 
 /// The one line on standard output; and, where a person looks on, what a newcomer needs.
-fn say_ready(mesh: &Mesh, bound: Bound) {
+pub(super) fn say_ready(mesh: &Mesh, bound: Bound) {
     let admin = bound
         .admin
         .map(|admin| format!(" admin={admin}"))

@@ -6,7 +6,7 @@ use std::time::Duration;
 pub(super) const FIRST: Duration = Duration::from_millis(400);
 
 /// No wait is longer.
-pub(super) const LONGEST: Duration = Duration::from_secs(15);
+pub(super) const LONGEST: Duration = Duration::from_secs(8);
 
 /// Exponential with full jitter: thousands of clients of a node that died come back spread out, not
 /// in waves.

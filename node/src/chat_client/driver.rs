@@ -1,6 +1,6 @@
 //! The task of a client: one connection after the other.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mesh::id::{EventId, Nonce};
@@ -12,18 +12,14 @@ use super::backoff::Backoff;
 use super::held::Held;
 use super::lines::{self, Bye, Incoming, Message, Page, Refusal, Resumed, Welcome};
 use super::link::{Link, Received};
-use super::{
-    Begin, CommandError, Draft, Endpoint, Event, OUTBOX, Options, Reconnect, Sent, Stopped,
-};
+use super::outbox::{Outbox, SentReply};
+use super::{Begin, CommandError, Draft, Endpoint, Event, Options, Reconnect, Stopped};
 
 /// A quiet connection is asked for a sign of life after that, and given up after twice that.
 const QUIET: Duration = Duration::from_secs(20);
 
 /// A `hello` that is not answered by then is given up.
 const HELLO: Duration = Duration::from_secs(10);
-
-/// A refused send is tried so many times in all.
-const TRIES: u32 = 5;
 
 /// An incomplete page is asked for again after that.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -38,21 +34,11 @@ pub(super) enum Order {
     },
     Send {
         draft: Draft,
-        reply: oneshot::Sender<Result<Sent, CommandError>>,
+        reply: SentReply,
     },
     Close {
         done: oneshot::Sender<()>,
     },
-}
-
-/// A message that waits to be kept.
-struct Outgoing {
-    draft: Draft,
-    nonce: Nonce,
-    reply: oneshot::Sender<Result<Sent, CommandError>>,
-    tries: u32,
-    /// When to send it; `None`: it was sent over this connection and waits for its reply.
-    due: Option<Instant>,
 }
 
 /// What a reply is for.
@@ -79,7 +65,7 @@ pub(super) struct Driver {
     orders: mpsc::Receiver<Order>,
     events: mpsc::Sender<Event>,
     held: Held,
-    outbox: VecDeque<Outgoing>,
+    outbox: Outbox,
     backoff: Backoff,
     endpoints: Vec<Endpoint>,
     /// The node's clock less this machine's, milliseconds.
@@ -114,7 +100,7 @@ impl Driver {
             orders,
             events,
             held: Held::default(),
-            outbox: VecDeque::new(),
+            outbox: Outbox::default(),
             backoff: Backoff::default(),
             ahead_ms: 0,
             known: false,
@@ -125,9 +111,7 @@ impl Driver {
         loop {
             let (ended, bye) = self.connect().await;
             self.held.interrupt();
-            for outgoing in &mut self.outbox {
-                outgoing.due = Some(Instant::now());
-            }
+            self.outbox.start_over(Instant::now());
             let stopped = match ended {
                 Ended::Wanted(done) => {
                     // Whoever asked may have gone.
@@ -195,7 +179,7 @@ impl Driver {
                 return Ended::Lost(why);
             }
             let wake = self.wake(talk);
-            let takes_orders = talk.online && self.outbox.len() < OUTBOX;
+            let takes_orders = talk.online && !self.outbox.is_full();
             let over = tokio::select! {
                 received = talk.link.receive() => self.on_received(talk, received).await,
                 order = self.orders.recv(), if takes_orders => self.on_order(talk, order).await,
@@ -294,48 +278,18 @@ impl Driver {
         self.tell(Event::Online(welcome)).await;
     }
 
-    fn on_sent(&mut self, nonce: Nonce, result: Result<Value, Refusal>) {
-        let position = self.outbox.iter().position(|out| out.nonce == nonce);
-        let Some(position) = position else { return };
-        let refusal = match result {
-            Ok(fields) => {
-                let outgoing = self.outbox.remove(position).expect("found there");
-                let sent = read_sent(&fields);
-                if let Ok(sent) = &sent {
-                    self.hold_own(&outgoing, sent.id);
-                }
-                // Whoever asked may have gone.
-                outgoing.reply.send(sent).ok();
-                return;
-            }
-            Err(refusal) => refusal,
-        };
-        let outgoing = &mut self.outbox[position];
-        outgoing.tries += 1;
-        if refusal.is_passing() && outgoing.tries < TRIES {
-            let jitter = 1000 << outgoing.tries;
-            let wait = refusal
-                .retry_after_ms
-                .unwrap_or_else(|| random() as u64 % jitter);
-            outgoing.due = Some(Instant::now() + Duration::from_millis(wait));
-            return;
-        }
-        let outgoing = self.outbox.remove(position).expect("found there");
-        // Whoever asked may have gone.
-        outgoing
-            .reply
-            .send(Err(CommandError::Refused(refusal)))
-            .ok();
-    }
-
     /// What this client sent comes back only as a reply, and is held all the same.
-    fn hold_own(&mut self, outgoing: &Outgoing, id: EventId) {
+    fn on_sent(&mut self, nonce: Nonce, result: Result<Value, Refusal>) {
+        let kept = self
+            .outbox
+            .on_reply(Instant::now(), nonce, result, random() as u64);
+        let Some((draft, sent)) = kept else { return };
         self.held.insert(&Message {
-            within: outgoing.draft.to.clone(),
-            id,
+            within: draft.to,
+            id: sent.id,
             from: self.options.user.clone(),
-            body: outgoing.draft.body.clone(),
-            nonce: outgoing.nonce,
+            body: draft.body,
+            nonce,
             reply_to: None,
             late: false,
         });
@@ -370,8 +324,7 @@ impl Driver {
 
     /// True: a message to be told of. One that this client is still sending is told by its reply.
     fn take(&mut self, message: &Message) -> bool {
-        let sending = |out: &Outgoing| out.nonce == message.nonce;
-        let own = message.from == self.options.user && self.outbox.iter().any(sending);
+        let own = message.from == self.options.user && self.outbox.holds(message.nonce);
         self.held.insert(message) && !own
     }
 
@@ -392,34 +345,16 @@ impl Driver {
         asked.err().map(Ended::Lost)
     }
 
-    fn queue(&mut self, draft: Draft, reply: oneshot::Sender<Result<Sent, CommandError>>) {
+    fn queue(&mut self, draft: Draft, reply: SentReply) {
         let now = unix_ms().saturating_add_signed(self.ahead_ms);
         let nonce = draft.nonce.unwrap_or_else(|| Nonce::new(now, random()));
-        self.outbox.push_back(Outgoing {
-            draft,
-            nonce,
-            reply,
-            tries: 0,
-            due: Some(Instant::now()),
-        });
+        self.outbox.push(Instant::now(), draft, nonce, reply);
     }
 
     async fn send_what_is_due(&mut self, talk: &mut Talk) -> Result<(), String> {
         let now = Instant::now();
-        for outgoing in &mut self.outbox {
-            if outgoing.due.is_none_or(|due| due > now) {
-                continue;
-            }
-            outgoing.due = None;
-            let Draft {
-                to, body, copies, ..
-            } = &outgoing.draft;
-            let mut fields = json!({"to": to, "body": body, "nonce": outgoing.nonce.to_string()});
-            if let Some(copies) = copies {
-                fields["copies"] = (*copies).into();
-            }
-            talk.ask("send", fields, Pending::Send(outgoing.nonce))
-                .await?;
+        for (nonce, fields) in self.outbox.take_due(now) {
+            talk.ask("send", fields, Pending::Send(nonce)).await?;
         }
         let due = talk.fills.iter().filter(|(_, (at, _))| *at <= now);
         let due: Vec<String> = due.map(|(of, _)| of.clone()).collect();
@@ -446,7 +381,7 @@ impl Driver {
         } else {
             QUIET
         };
-        let sends = self.outbox.iter().filter_map(|outgoing| outgoing.due);
+        let sends = self.outbox.next_due().into_iter();
         let fills = talk.fills.values().map(|(at, _)| *at);
         let earliest = sends.chain(fills).min();
         earliest.map_or(talk.heard + quiet, |due| due.min(talk.heard + quiet))
@@ -465,7 +400,7 @@ impl Driver {
         self.tell(Event::Offline { why, retry }).await;
         let over = Instant::now() + retry;
         loop {
-            let takes_orders = self.outbox.len() < OUTBOX;
+            let takes_orders = !self.outbox.is_full();
             tokio::select! {
                 () = sleep_until(over) => return Wait::Over,
                 order = self.orders.recv(), if takes_orders => match order {
@@ -555,19 +490,6 @@ impl Talk {
             (_, None) => Ended::Lost(why),
         }
     }
-}
-
-fn read_sent(fields: &Value) -> Result<Sent, CommandError> {
-    let malformed = || CommandError::Malformed(fields.to_string());
-    let id = fields["id"].as_str().and_then(|id| id.parse().ok());
-    let copies = fields["copies"].as_u64();
-    Ok(Sent {
-        id: id.ok_or_else(malformed)?,
-        copies: copies
-            .and_then(|n| u8::try_from(n).ok())
-            .ok_or_else(malformed)?,
-        duplicate: fields["duplicate"].as_bool().unwrap_or(false),
-    })
 }
 
 fn unix_ms() -> u64 {

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::{Shared, page, ws};
 use crate::session::counters::Count;
+use crate::telemetry;
 
 /// What the front cannot answer itself. Whoever holds the machine answers; a dropped answer is told
 /// as 503.
@@ -128,9 +129,8 @@ async fn readyz(State(site): State<Arc<Site>>) -> Response {
 }
 
 async fn metrics(State(site): State<Arc<Site>>) -> Response {
-    let kind = "text/plain; version=0.0.4; charset=utf-8";
     match ask(&site.shared, Ask::Metrics).await {
-        Some(text) => answer(StatusCode::OK, kind, text),
+        Some(text) => answer(StatusCode::OK, telemetry::metrics::CONTENT_TYPE, text),
         None => no_answer(),
     }
 }

@@ -83,11 +83,11 @@ impl Blocking {
 impl Store for Blocking {
     fn append(&mut self, events: &[SharedEvent]) -> Result<Vec<Outcome>, StoreError> {
         self.history.append(Ticket(0), events.to_vec());
-        match self.wait()? {
-            Done::Appended { outcomes, .. } => Ok(outcomes),
-            other => Err(StoreError(format!(
-                "an append is not answered by {other:?}"
-            ))),
+        let done = self.wait()?;
+        if let Done::Appended { outcomes, .. } = done {
+            Ok(outcomes)
+        } else {
+            Err(StoreError(format!("an append is answered by {done:?}")))
         }
     }
 
@@ -99,11 +99,11 @@ impl Store for Blocking {
     fn load(&mut self, query: &Query) -> Result<Answer, StoreError> {
         let taken = self.history.load(Ticket(0), query.clone());
         taken.map_err(|e| StoreError(e.to_string()))?;
-        match self.wait()? {
-            Done::Loaded { answer, .. } => Ok(answer),
-            other => Err(StoreError(format!(
-                "a question is not answered by {other:?}"
-            ))),
+        let done = self.wait()?;
+        if let Done::Loaded { answer, .. } = done {
+            Ok(answer)
+        } else {
+            Err(StoreError(format!("a question is answered by {done:?}")))
         }
     }
 

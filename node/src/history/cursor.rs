@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 
 use mesh::id::{EventId, StreamId};
 use mesh::store::{End, StoreError};
@@ -31,18 +31,17 @@ impl Shard {
         self.changes.load(Relaxed)
     }
 
-    /// Makes a change: `blocks` first, then, if that went well, `tail`, which takes the tails' lock.
-    pub(super) fn change<T, E>(
-        &self,
-        blocks: impl FnOnce() -> Result<T, E>,
-        tail: impl FnOnce(T, &AtomicU64),
-    ) -> Result<(), E> {
-        let _changing = self
-            .changing
+    /// Keeps readers away while blocks and tails change. One thread alone does this, so that it may
+    /// hold several.
+    pub(super) fn hold(&self) -> RwLockWriteGuard<'_, ()> {
+        self.changing
             .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        tail(blocks()?, &self.changes);
-        Ok(())
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Both have changed. Called under the lock of the tails.
+    pub(super) fn changed(&self) {
+        self.changes.fetch_add(1, Relaxed);
     }
 }
 

@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | 0, name | facts about the store |
 //! | 1, stream 16 | [`Head`] |
-//! | 2, stream 16, first id 16, part 2 | a [`block`](super::block) |
+//! | 2, stream 16, first id 16, part 2 | a [`super::block`] |
 //!
 //! A stream id begins with its slot, so a slot is a range of keys. Heads stand apart from blocks, so
 //! that looking one up reads a small page.
@@ -237,12 +237,6 @@ impl Database {
     pub(super) fn apply(&self, change: Change) -> Result<(), StoreError> {
         self.db.apply_batch(change.batch).map_err(|e| failed(&e))
     }
-
-    /// Bytes of sled's file.
-    #[cfg(test)]
-    pub(super) fn size(&self) -> u64 {
-        self.db.size_on_disk().unwrap_or(0)
-    }
 }
 
 /// A block as it was read.
@@ -254,41 +248,32 @@ pub(super) struct Block {
     pub(super) events: Vec<Encoded>,
 }
 
-/// What changes together in one stream.
-#[derive(Debug)]
+/// What changes together.
+#[derive(Debug, Default)]
 pub(super) struct Change {
-    stream: StreamId,
     batch: Batch,
 }
 
 impl Change {
-    pub(super) fn new(stream: StreamId) -> Self {
-        Self {
-            stream,
-            batch: Batch::default(),
-        }
-    }
-
     /// Puts `made` in the place of `old`.
-    pub(super) fn replace(&mut self, old: &[Block], made: Vec<Made>) {
+    pub(super) fn replace(&mut self, stream: StreamId, old: &[Block], made: Vec<Made>) {
         for block in old {
             for part in 0..=block.parts {
-                self.batch
-                    .remove(&block_key(self.stream, block.first, part)[..]);
+                self.batch.remove(&block_key(stream, block.first, part)[..]);
             }
         }
         // What comes later in a batch holds.
         for block in made {
             for (part, value) in (0..).zip(block.values) {
                 self.batch
-                    .insert(&block_key(self.stream, block.first, part)[..], value);
+                    .insert(&block_key(stream, block.first, part)[..], value);
             }
         }
     }
 
-    pub(super) fn head(&mut self, head: &Head) {
+    pub(super) fn head(&mut self, stream: StreamId, head: &Head) {
         let value = postcard::to_stdvec(head).expect("a head is made of plain fields");
-        self.batch.insert(&head_key(self.stream)[..], value);
+        self.batch.insert(&head_key(stream)[..], value);
     }
 }
 
@@ -355,7 +340,8 @@ fn open_without_snapshot(dir: &Path, cache_bytes: u64) -> Result<Db, DatabaseErr
         for (path, to) in moved {
             fs::rename(to, path)?;
         }
-        fs::remove_dir(&aside)?;
+        // It may hold snapshots that were laid aside before, and does no harm.
+        let _ = fs::remove_dir(&aside);
         Err(e.into())
     })
 }

@@ -1,8 +1,9 @@
-//! Folding: putting tails into blocks, on a thread of its own, one stream at a time.
+//! Folding: putting tails into blocks, on a thread of its own.
 //!
 //! A tail is folded when it is full; the one that has waited for longest is folded when the tails
 //! together come near their bound, or when the journal wants the oldest of its files back; all are
-//! folded when the store is closed. Each time, the stream's blocks and head change in one batch.
+//! folded when the store is closed. Blocks and heads of the streams folded together change in one
+//! batch.
 //!
 //! New events go behind the last block, together with as many of the small blocks there as are not
 //! larger than what comes: so each event is rewritten a logarithmic number of times before it is in
@@ -11,8 +12,8 @@
 //! A second thread flushes the database when enough was folded, or when the journal needs it; what
 //! was folded before a flush began is not needed in the journal once it has succeeded.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use mesh::id::{EventId, StreamId};
@@ -22,10 +23,15 @@ use super::block::{self, Encoded, Fill};
 use super::database::{Block, Change, Database, Head};
 use super::stats::{Stats, micros};
 use super::tails::Folding;
-use super::{Shared, State, Stop, wait};
+use super::{Shared, State, Stop, shard_index, wait};
 
 /// The database is flushed when that many bytes of events were folded: half a journal file.
 const FLUSH_BYTES: usize = 32 * 1024 * 1024;
+
+/// The most streams that are folded together: sled writes out its buffer after each batch, which
+/// costs more than a small fold, and a batch of that many keeps readers waiting for about a
+/// millisecond.
+pub(super) const TOGETHER: usize = 32;
 
 /// Small blocks at a stream's end that are left unmerged.
 const OPEN_MAX: usize = 8;
@@ -45,12 +51,14 @@ impl Shared {
         tails.dirty() > 0 && (near_bound || journal_wants || state.stop == Stop::Finish)
     }
 
-    fn next_fold(&self, state: &mut State) -> Option<Folding> {
-        // What the journal or the memory waits for comes first.
-        if self.wants_oldest(state) {
-            return state.tails.next_oldest();
+    fn next_folds(&self, state: &mut State) -> Vec<Folding> {
+        // Full ones first: they free the most for what they cost.
+        let full = state.tails.full(TOGETHER);
+        if full.is_empty() && self.wants_oldest(state) {
+            state.tails.oldest(TOGETHER)
+        } else {
+            full
         }
-        state.tails.next_full()
     }
 }
 
@@ -58,7 +66,8 @@ impl Shared {
 pub(super) fn run(shared: &Arc<Shared>) {
     let mut state = shared.state();
     while state.stop != Stop::Abandon {
-        let Some(folding) = shared.next_fold(&mut state) else {
+        let foldings = shared.next_folds(&mut state);
+        if foldings.is_empty() {
             if shared.wants_flush(&state) {
                 shared.flush_wanted.notify_one();
             }
@@ -67,10 +76,13 @@ pub(super) fn run(shared: &Arc<Shared>) {
             }
             state = wait(&shared.fold_wanted, state);
             continue;
-        };
+        }
         drop(state);
-        let bytes: usize = folding.events.iter().map(Encoded::raw).sum();
-        if let Err(e) = fold(shared, folding) {
+        let events = || foldings.iter().flat_map(|folding| &folding.events);
+        let bytes: usize = events().map(Encoded::raw).sum();
+        shared.stats.folds.add(foldings.len() as u64);
+        shared.stats.folded_events.add(events().count() as u64);
+        if let Err(e) = fold(shared, foldings) {
             return shared.fail(e);
         }
         state = shared.state();
@@ -82,73 +94,78 @@ pub(super) fn run(shared: &Arc<Shared>) {
     }
 }
 
-fn fold(shared: &Shared, folding: Folding) -> Result<(), StoreError> {
-    let stream = folding.stream;
-    let events = folding.events.len() as u64;
+/// Folds streams, on the only thread that does so.
+pub(super) fn fold(shared: &Shared, foldings: Vec<Folding>) -> Result<(), StoreError> {
     // Blocks are read and made before readers are held up.
-    let (change, head) = plan(
-        &shared.database,
-        &shared.stats,
-        shared.config.block_bytes,
-        folding,
-    )?;
-    shared.shard(stream).change(
-        || shared.database.apply(change),
-        |(), changes| {
-            let mut state = shared.state();
-            state.tails.folded(stream, head);
-            changes.fetch_add(1, Relaxed);
-        },
-    )?;
-    shared.stats.folds.add(1);
-    shared.stats.folded_events.add(events);
+    let limit = shared.config.block_bytes;
+    let (change, heads) = plan_all(&shared.database, &shared.stats, limit, foldings)?;
+    let touched = heads.iter().map(|(stream, _)| shard_index(*stream));
+    let touched: BTreeSet<usize> = touched.collect();
+    let held: Vec<_> = touched.iter().map(|i| shared.shards[*i].hold()).collect();
+    shared.database.apply(change)?;
+    let mut state = shared.state();
+    for (stream, head) in heads {
+        state.tails.folded(stream, head);
+    }
+    for i in touched {
+        shared.shards[i].changed();
+    }
+    drop(state);
+    drop(held);
     Ok(())
 }
 
-/// What changes in the database when a stream is folded, and its head after that.
-pub(super) fn plan(
+/// What changes in the database when streams are folded, and their heads after that.
+pub(super) fn plan_all(
     database: &Database,
     stats: &Stats,
     limit: usize,
-    folding: Folding,
-) -> Result<(Change, Head), StoreError> {
-    let Folding {
-        stream,
-        mut head,
-        events,
-        upto,
-    } = folding;
-    let mut fold = Fold {
-        database,
-        stats,
-        limit,
-        stream,
-        change: Change::new(stream),
-    };
-    let late = events.partition_point(|event| !head.is_below(event.id));
-    let (late, new) = events.split_at(late);
-    let keep = fold.open_kept(&head, late, new);
-    let end = head.open.get(keep).map(|(first, _)| *first);
-    let inside = late.partition_point(|event| end.is_none_or(|end| event.id < end));
-    let (late, beside_end) = late.split_at(inside);
-    fold.late(late, &mut head)?;
-    let at_end = [beside_end, new].concat();
-    fold.end(keep, &at_end, &mut head)?;
-    head.folded = upto;
-    fold.change.head(&head);
-    Ok((fold.change, head))
+    foldings: Vec<Folding>,
+) -> Result<(Change, Vec<(StreamId, Head)>), StoreError> {
+    let mut change = Change::default();
+    let mut heads = Vec::with_capacity(foldings.len());
+    for folding in foldings {
+        let stream = folding.stream;
+        let fold = Fold {
+            database,
+            stats,
+            limit,
+            stream,
+            change: &mut change,
+        };
+        heads.push((stream, fold.plan(folding)?));
+    }
+    Ok((change, heads))
 }
 
+/// One stream being folded.
 struct Fold<'a> {
     database: &'a Database,
     stats: &'a Stats,
     /// Bytes of events per block before compression.
     limit: usize,
     stream: StreamId,
-    change: Change,
+    change: &'a mut Change,
 }
 
 impl Fold<'_> {
+    /// Adds to the change what becomes of the stream's blocks, and gives its new head.
+    fn plan(mut self, folding: Folding) -> Result<Head, StoreError> {
+        let (mut head, events) = (folding.head, folding.events);
+        let late = events.partition_point(|event| !head.is_below(event.id));
+        let (late, new) = events.split_at(late);
+        let keep = self.open_kept(&head, late, new);
+        let end = head.open.get(keep).map(|(first, _)| *first);
+        let before_end = late.partition_point(|event| end.is_none_or(|end| event.id < end));
+        let (late, beside_end) = late.split_at(before_end);
+        self.late(late, &mut head)?;
+        let at_end = [beside_end, new].concat();
+        self.end(keep, &at_end, &mut head)?;
+        head.folded = folding.upto;
+        self.change.head(self.stream, &head);
+        Ok(head)
+    }
+
     /// How many of the small blocks at the stream's end stay as they are.
     fn open_kept(&self, head: &Head, late: &[Encoded], new: &[Encoded]) -> usize {
         let open = &head.open;
@@ -245,7 +262,7 @@ impl Fold<'_> {
         let made = block::make(self.stream, &all, self.limit, fill);
         self.stats.blocks_written.add(made.len() as u64);
         let sizes = made.iter().map(|made| (made.first, made.raw)).collect();
-        self.change.replace(&old, made);
+        self.change.replace(self.stream, &old, made);
         sizes
     }
 }

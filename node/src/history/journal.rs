@@ -156,7 +156,8 @@ impl Journal {
 
     /// How many bytes of entries the next record may have in the present file.
     pub(super) fn room(&self) -> usize {
-        let left = (self.file_bytes - self.end) as usize;
+        // The files may have been larger in an earlier life of the node.
+        let left = self.file_bytes.saturating_sub(self.end) as usize;
         left.saturating_sub(RECORD_HEADER + ALIGN).min(RECORD_MAX)
     }
 

@@ -26,6 +26,9 @@ use super::{
     Config, History, QUESTIONS_MAX, Report, SHARDS, Shared, State, Stop, WAITING_MAX, fold, read,
 };
 
+/// The smallest journal file, bytes: any usual event fits.
+const JOURNAL_FILE_MIN: u64 = 64 * 1024;
+
 const MOVE_AWAY: &str = "move this directory away and start again: the other replicas refill it";
 
 /// Why a store does not open. Nothing was changed or moved.
@@ -114,7 +117,9 @@ impl History {
     ///
     /// # Errors
     /// See [`OpenError`]: each says what to do.
-    pub fn open(config: Config, owner: NodeId, report: Report) -> Result<Self, OpenError> {
+    pub fn open(mut config: Config, owner: NodeId, report: Report) -> Result<Self, OpenError> {
+        config.journal_file_bytes = config.journal_file_bytes.max(JOURNAL_FILE_MIN);
+        config.journal_files = config.journal_files.max(2);
         let dir = config.dir.clone();
         let lock = marker::lock(&dir)?;
         let marker = match marker::read(&dir)? {
@@ -349,18 +354,20 @@ impl Replaying<'_> {
     fn make_room(&mut self) -> Result<(), StoreError> {
         self.tails.forget_idle();
         while self.tails.bytes() > self.config.tail_bytes / 4 * 3 {
-            let Some(folding) = self.tails.next_oldest() else {
-                return Ok(());
-            };
-            let stream = folding.stream;
-            let (change, head) = fold::plan(
+            let foldings = self.tails.oldest(fold::TOGETHER);
+            if foldings.is_empty() {
+                break;
+            }
+            let (change, heads) = fold::plan_all(
                 &self.database,
                 &self.stats,
                 self.config.block_bytes,
-                folding,
+                foldings,
             )?;
             self.database.apply(change)?;
-            self.tails.folded(stream, head);
+            for (stream, head) in heads {
+                self.tails.folded(stream, head);
+            }
         }
         Ok(())
     }

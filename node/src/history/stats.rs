@@ -72,7 +72,7 @@ stats! {
     /// Time spent in these flushes, microseconds.
     flush_us => "history_journal_flush_us_total",
     /// The longest of these flushes, microseconds.
-    flush_us_max => "history_journal_flush_us_max",
+    flush_us_max => "history_journal_flush_max_us",
     /// Journal files in use.
     journal_files => "history_journal_files",
     /// How often an append waited for folding to make room.

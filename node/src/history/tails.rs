@@ -235,17 +235,18 @@ impl Tails {
             .map_or(self.durable + 1, |(sequence, _)| *sequence)
     }
 
-    /// The next stream whose tail is full.
-    pub(super) fn next_full(&mut self) -> Option<Folding> {
-        while let Some(stream) = self.full.pop_front() {
+    /// Streams whose tail is full, `max` at the most. Each is given out once.
+    pub(super) fn full(&mut self, max: usize) -> Vec<Folding> {
+        let mut foldings = Vec::new();
+        while foldings.len() < max
+            && let Some(stream) = self.full.pop_front()
+        {
             if let Some(tail) = self.streams.get_mut(&stream) {
                 tail.queued = false;
             }
-            if let Some(folding) = self.folding(stream) {
-                return Some(folding);
-            }
+            foldings.extend(self.folding(stream));
         }
-        None
+        foldings
     }
 
     /// Whether some tail is full.
@@ -253,10 +254,13 @@ impl Tails {
         !self.full.is_empty()
     }
 
-    /// The stream that needs the oldest journal record, where that one is durable.
-    pub(super) fn next_oldest(&self) -> Option<Folding> {
-        let (_, stream) = *self.oldest.first()?;
-        self.folding(stream)
+    /// The streams that need the oldest journal records, `max` at the most, as far as these are
+    /// durable.
+    pub(super) fn oldest(&self, max: usize) -> Vec<Folding> {
+        let oldest = self.oldest.iter().take(max);
+        oldest
+            .map_while(|(_, stream)| self.folding(*stream))
+            .collect()
     }
 
     fn folding(&self, stream: StreamId) -> Option<Folding> {

@@ -1,15 +1,17 @@
 //! Metrics in the Prometheus text format.
 //!
-//! The layers count in plain numbers under plain names; this module adds the prefix, the type and
-//! the sentence. A counter that the [table](METRICS) does not know is shown all the same: nothing
-//! that was counted stays hidden because a sentence is missing.
+//! The layers count in plain numbers under plain names; this module adds prefix, type and sentence.
+//! The first word of a name is the layer: `membership_…`, `routes_…`, `streams_…`. One that the
+//! [tables](TABLES) do not know is shown all the same: nothing that was counted stays hidden because
+//! a sentence is missing.
 
+mod process;
 mod table;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-pub use table::METRICS;
+pub use table::TABLES;
 
 /// The `Content-Type` of what [`Exposition::render`] gives.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -30,12 +32,15 @@ pub struct Metric {
     pub name: &'static str,
     /// What it is.
     pub kind: Kind,
-    /// A sentence, the unit in it.
+    /// What is counted, in what unit, and what to think of it when it rises.
     pub help: &'static str,
 }
 
-/// Before every name.
+/// Before every name but those of [`STANDARD`].
 pub const PREFIX: &str = "chinwag_";
+
+/// Names that all programs share begin with it and have no prefix.
+pub const STANDARD: &str = "process_";
 
 /// A set of samples on its way to text.
 #[derive(Debug, Default)]
@@ -51,26 +56,43 @@ impl Exposition {
 
     /// Adds one sample; `labels` are name and value.
     pub fn push(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        self.line(name, labels, &value.to_string());
+        let labels: Vec<String> = labels
+            .iter()
+            .map(|(label, text)| format!("{label}=\"{}\"", escape_label(text)))
+            .collect();
+        let labels = match labels.is_empty() {
+            true => String::new(),
+            false => format!("{{{}}}", labels.join(",")),
+        };
+        self.line(name, &labels, &value.to_string());
     }
 
-    /// Adds counters as the layers give them.
+    /// Adds counters as the layers give them: a name may end in its labels, `{lane="data"}`, and one
+    /// with `_us` is in whole microseconds and shown in seconds.
     pub fn push_counters(&mut self, counters: impl IntoIterator<Item = (&'static str, u64)>) {
         for (name, value) in counters {
-            self.line(name, &[], &value.to_string());
+            let (name, labels) = name.split_at(name.find('{').unwrap_or(name.len()));
+            match in_seconds(name) {
+                Some(seconds) => self.line(&seconds, labels, &(value as f64 / 1e6).to_string()),
+                None => self.line(name, labels, &value.to_string()),
+            }
         }
     }
 
-    fn line(&mut self, name: &str, labels: &[(&str, &str)], value: &str) {
-        let mut line = format!("{PREFIX}{name}");
-        for (i, (label, text)) in labels.iter().enumerate() {
-            let open = if i == 0 { '{' } else { ',' };
-            line.push_str(&format!("{open}{label}=\"{}\"", escape_label(text)));
+    /// Adds what the system knows of this process.
+    pub fn push_process(&mut self, started_unix_ms: u64) {
+        self.push(
+            "process_start_time_seconds",
+            &[],
+            started_unix_ms as f64 / 1e3,
+        );
+        for (name, value) in process::samples() {
+            self.push(name, &[], value);
         }
-        if !labels.is_empty() {
-            line.push('}');
-        }
-        line.push_str(&format!(" {value}\n"));
+    }
+
+    fn line(&mut self, name: &str, labels: &str, value: &str) {
+        let line = format!("{}{name}{labels} {value}\n", prefix(name));
         self.families.entry(name.to_owned()).or_default().push(line);
     }
 
@@ -78,19 +100,35 @@ impl Exposition {
     pub fn render(&self) -> String {
         let mut text = String::new();
         for (name, lines) in &self.families {
-            let known = METRICS.binary_search_by(|metric| metric.name.cmp(name));
-            let known = known.ok().map(|at| &METRICS[at]);
+            let known = table::find(name);
             let is_counter =
                 known.map_or_else(|| name.ends_with("_total"), |m| m.kind == Kind::Counter);
             let kind = if is_counter { "counter" } else { "gauge" };
-            let help = known.map_or_else(|| name.replace('_', " "), |m| m.help.to_owned());
-            writeln!(text, "# HELP {PREFIX}{name} {}", escape_help(&help))
-                .expect("a String takes any text");
-            writeln!(text, "# TYPE {PREFIX}{name} {kind}").expect("a String takes any text");
+            let help = known.map_or("", |metric| metric.help);
+            let full = format!("{}{name}", prefix(name));
+            writeln!(text, "# HELP {full} {}", escape_help(help)).expect("a String takes any text");
+            writeln!(text, "# TYPE {full} {kind}").expect("a String takes any text");
             text.extend(lines.iter().map(String::as_str));
         }
         text
     }
+}
+
+fn prefix(name: &str) -> &'static str {
+    if name.starts_with(STANDARD) {
+        ""
+    } else {
+        PREFIX
+    }
+}
+
+/// The name in seconds of what is counted in microseconds.
+fn in_seconds(name: &str) -> Option<String> {
+    let (stem, end) = match name.strip_suffix("_total") {
+        Some(stem) => (stem, "_total"),
+        None => (name, ""),
+    };
+    Some(format!("{}_seconds{end}", stem.strip_suffix("_us")?))
 }
 
 fn escape_help(text: &str) -> String {
@@ -102,49 +140,4 @@ fn escape_label(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn samples_of_one_metric_stand_together_under_its_sentence() {
-        let mut exposition = Exposition::new();
-        exposition.push("members", &[("state", "alive")], 3.0);
-        exposition.push_counters([("frames_dropped_total", 7)]);
-        exposition.push("members", &[("state", "down")], 1.0);
-        assert_eq!(
-            exposition.render(),
-            "# HELP chinwag_frames_dropped_total frames dropped total\n\
-             # TYPE chinwag_frames_dropped_total counter\n\
-             chinwag_frames_dropped_total 7\n\
-             # HELP chinwag_members Members of the mesh as this node sees them, by state.\n\
-             # TYPE chinwag_members gauge\n\
-             chinwag_members{state=\"alive\"} 3\n\
-             chinwag_members{state=\"down\"} 1\n"
-        );
-    }
-
-    #[test]
-    fn a_label_cannot_break_out_of_its_quotes() {
-        let mut exposition = Exposition::new();
-        exposition.push("x", &[("a", "q\"\\\n"), ("b", "")], 0.5);
-        let text = exposition.render();
-        assert!(
-            text.ends_with("chinwag_x{a=\"q\\\"\\\\\\n\",b=\"\"} 0.5\n"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn the_table_can_be_searched_by_name() {
-        assert!(METRICS.is_sorted_by(|a, b| a.name < b.name));
-    }
-
-    #[test]
-    fn a_counter_is_told_by_the_end_of_its_name() {
-        for metric in METRICS {
-            let says = metric.name.ends_with("_total");
-            assert_eq!(says, metric.kind == Kind::Counter, "{}", metric.name);
-            assert!(metric.help.ends_with('.'), "{}", metric.name);
-        }
-    }
-}
+mod tests;

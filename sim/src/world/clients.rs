@@ -66,7 +66,7 @@ impl World {
     pub fn reply(&self, client: Client, request: u64) -> Option<&Reply> {
         self.heard(client).iter().find_map(|heard| match heard {
             Heard::Reply(number, reply) if *number == request => Some(reply),
-            _ => None,
+            Heard::Reply(..) | Heard::Push(_) | Heard::Closed(_) | Heard::Lost => None,
         })
     }
 
@@ -88,7 +88,7 @@ impl World {
     pub fn pushes(&self, client: Client) -> impl Iterator<Item = &Push> {
         self.heard(client).iter().filter_map(|heard| match heard {
             Heard::Push(push) => Some(push),
-            _ => None,
+            Heard::Reply(..) | Heard::Closed(_) | Heard::Lost => None,
         })
     }
 

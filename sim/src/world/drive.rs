@@ -1,7 +1,8 @@
 //! Driving the machines: each is given its inputs, and what it wants is carried out.
 
+use mesh::command::Push;
 use mesh::id::{LinkId, SessionId};
-use mesh::proto::{Closing, Input, Output};
+use mesh::proto::{CloseCode, Closing, Input, Output};
 use mesh::store::Store as _;
 use mesh::time::Instant;
 use mesh::wire::{self, Envelope};
@@ -74,21 +75,8 @@ impl World {
                 audience,
                 push,
                 bulk,
-            } => {
-                for session in audience {
-                    self.hear(Client { host: id, session }, Heard::Push(push.clone()));
-                    self.drained(id, session, bulk);
-                }
-            }
-            Output::Close { session, code } => {
-                self.hear(Client { host: id, session }, Heard::Closed(code));
-                let closed = Input::Closed {
-                    session,
-                    closing: Closing::Lost,
-                };
-                self.queue
-                    .plan(self.now, Happening::Input(id, life, closed));
-            }
+            } => self.push(id, &audience, &push, bulk),
+            Output::Close { session, code } => self.close_session(id, session, code),
             Output::Append { ticket, events } => {
                 self.queue.plan(
                     self.now + FLUSH,
@@ -128,6 +116,26 @@ impl World {
             }
             Output::Stopped => self.host_mut(id).stopped = true,
         }
+    }
+
+    fn push(&mut self, id: HostId, audience: &[SessionId], push: &Push, bulk: bool) {
+        for session in audience {
+            let client = Client {
+                host: id,
+                session: *session,
+            };
+            self.hear(client, Heard::Push(push.clone()));
+            self.drained(id, *session, bulk);
+        }
+    }
+
+    fn close_session(&mut self, id: HostId, session: SessionId, code: CloseCode) {
+        self.hear(Client { host: id, session }, Heard::Closed(code));
+        let life = self.host(id).life;
+        let closing = Closing::Lost;
+        let closed = Input::Closed { session, closing };
+        self.queue
+            .plan(self.now, Happening::Input(id, life, closed));
     }
 
     fn send(&mut self, from: End, envelope: &Envelope) {

@@ -259,16 +259,17 @@ impl Chat {
         self.say_if_empty();
     }
 
-    /// Says `bye` to some more, or gives up waiting for the last to go.
+    /// Says `bye` to some more; once all were told, gives up waiting for the last to go when its time
+    /// is over.
     pub(super) fn tick_stop(&mut self, facts: &dyn Facts, out: &mut Outbox) {
         let now = facts.now().at;
         let Some(stopping) = &mut self.stopping else {
             return;
         };
-        if stopping.over <= now && !std::mem::replace(&mut stopping.said_empty, true) {
-            self.events.push_back(Event::Empty);
-        }
         let Some((_, from)) = stopping.bye_from else {
+            if stopping.over <= now && !std::mem::replace(&mut stopping.said_empty, true) {
+                self.events.push_back(Event::Empty);
+            }
             return;
         };
         let slice: Vec<_> = self

@@ -3,6 +3,7 @@
 mod detection;
 mod dialing;
 mod faults;
+mod golden;
 mod links;
 mod roster;
 mod suspicion;

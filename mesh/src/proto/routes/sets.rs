@@ -154,6 +154,12 @@ impl Sets {
         self.table.len()
     }
 
+    /// Slots ever used at the same time.
+    #[cfg(test)]
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Bytes of the table.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {

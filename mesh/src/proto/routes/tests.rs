@@ -8,6 +8,7 @@ use crate::wire::{Frame, Lane};
 
 mod bounds;
 mod converge;
+mod golden;
 mod repair;
 mod snapshots;
 mod windows;

@@ -92,13 +92,14 @@ impl Streams {
                 reading.missing += 1;
                 continue;
             }
-            reading.waiting.push((node, Vec::new()));
             let query = reading.query.clone();
-            if node == near.me() {
-                self.load(Load::Own(question), query, out);
-            } else {
+            if node != near.me() {
                 out.send(node, Message::Ask { question, query });
+            } else if !self.load(Load::Own(question), query, out) {
+                reading.missing += 1;
+                continue;
             }
+            reading.waiting.push((node, Vec::new()));
         }
         self.stats.reads += 1;
         if reading.waiting.is_empty() {

@@ -8,10 +8,14 @@ use crate::proto::streams::reading::{RANGE_BYTES, RANGE_EVENTS, READS_MAX};
 use crate::proto::streams::{Streams, Surroundings};
 use crate::store::{Answer, Query};
 
-/// The most questions before this node's own store, own ones included; above it a peer's is refused.
-const LOADS_MAX: usize = 2 * READS_MAX;
+/// The most questions before this node's own store, own ones included; above it a peer's is refused,
+/// and an own one goes without this store's answer. A reading may be over long before a slow store
+/// answers, so the number of readings alone bounds nothing. The store takes more than that, and so
+/// answers every one.
+pub(super) const LOADS_MAX: usize = 2 * READS_MAX;
 
-/// The most heads that one question asks for, each with a message: 16 MiB with the longest; one for more is answered with nothing, as incomplete.
+/// The most heads that one question asks for, each with a message: 16 MiB with the longest; one for
+/// more is answered with nothing, as incomplete.
 pub(super) const HEADS_MAX: usize = 512;
 
 /// For whom this node's own store is asked.
@@ -24,12 +28,17 @@ pub(super) enum Load {
 }
 
 impl Streams {
-    /// Asks the store.
-    pub(super) fn load(&mut self, load: Load, query: Query, out: &mut Outbox) {
+    /// Asks the store. False: too many questions are before it.
+    pub(super) fn load(&mut self, load: Load, query: Query, out: &mut Outbox) -> bool {
+        if self.loads.len() >= LOADS_MAX {
+            self.stats.reads_refused += 1;
+            return false;
+        }
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
         self.loads.insert(ticket, load);
         out.push(Output::Load { ticket, query });
+        true
     }
 
     /// A peer asks this node's store.
@@ -41,10 +50,10 @@ impl Streams {
         };
         if !bearable {
             self.stats.messages_refused += 1;
-        } else if self.config.storing && self.loads.len() < LOADS_MAX {
-            return self.load(Load::Peer(from, question), query, out);
-        } else {
+        } else if !self.config.storing {
             self.stats.reads_refused += 1;
+        } else if self.load(Load::Peer(from, question), query, out) {
+            return;
         }
         let part = Part::Refused;
         out.send(from, Message::Answer { question, part });

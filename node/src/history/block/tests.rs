@@ -1,3 +1,5 @@
+//! The rules of blocks.
+
 use std::sync::Arc;
 
 use mesh::event::{EventKind, Json};

@@ -1,3 +1,5 @@
+//! The rules of the journal.
+
 use std::fs;
 
 use mesh::id::StreamId;
@@ -15,8 +17,11 @@ fn create() -> TempDir {
     dir
 }
 
-/// Every record that is there, as (sequence, entries), and the journal behind them.
-fn replay(dir: &Path) -> Result<(Vec<(u64, Vec<Entry>)>, Journal), Damage> {
+/// Sequence number and entries.
+type Read = (u64, Vec<Entry>);
+
+/// Every record that is there, and the journal behind them.
+fn replay(dir: &Path) -> Result<(Vec<Read>, Journal), Damage> {
     let mut records = Vec::new();
     let journal = Replay::open(dir, STORE, FILE_BYTES, FILES_MAX)?.run(|record| {
         records.push((record.sequence, record.entries));

@@ -1,3 +1,5 @@
+//! The rules of tails.
+
 use bytes::Bytes;
 use mesh::event::{EventKind, Json};
 use mesh::id::{Conversation, Nonce};
@@ -58,7 +60,7 @@ fn what_came_after_a_fold_was_begun_stays() {
     tails.insert(STREAM, encoded(1), 1);
     tails.set_durable(1);
     tails.insert(STREAM, encoded(2), 2);
-    let folding = tails.next_oldest().unwrap();
+    let folding = tails.oldest(1).remove(0);
     assert_eq!(folding.events, [encoded(1)]);
     assert_eq!(folding.upto, 1);
     tails.insert(STREAM, encoded(3), 3);
@@ -74,7 +76,7 @@ fn what_came_after_a_fold_was_begun_stays() {
     assert!(tails.get(STREAM).unwrap().head.listed);
     tails.set_durable(3);
     assert_eq!(between(&tails), [id(2), id(3)]);
-    let folding = tails.next_oldest().unwrap();
+    let folding = tails.oldest(1).remove(0);
     assert!(folding.head.listed, "the mark is in the next fold");
     tails.folded(
         STREAM,
@@ -94,8 +96,8 @@ fn a_full_tail_is_offered_once() {
         tails.insert(STREAM, encoded(ms), 1);
     }
     assert!(tails.any_full());
-    assert_eq!(tails.next_full().unwrap().events.len(), 10);
-    assert!(tails.next_full().is_none());
+    assert_eq!(tails.full(2).remove(0).events.len(), 10);
+    assert!(tails.full(2).is_empty());
 }
 
 #[test]

@@ -362,6 +362,19 @@ fn a_stop_does_not_wait_for_ever() {
 }
 
 #[test]
+fn a_stop_without_any_patience_still_says_bye_to_all() {
+    let mut node = Node::new(1);
+    node.chat.config.stop_timeout = Duration::ZERO;
+    (1..=1_000).for_each(|i| drop(node.hello(i, &format!("@u{i}"))));
+    node.attached();
+    let mut said = node.act(|chat, table, _, out| chat.stop(table, Vec::new(), out));
+    assert_eq!(node.attached(), [], "not before all were told");
+    said.0.extend(node.tick().0);
+    assert_eq!(said.closes().len(), 1_000);
+    assert_eq!(node.attached(), [Event::Empty]);
+}
+
+#[test]
 fn an_idle_session_is_small() {
     use crate::proto::chat::sessions::Session;
     // With its share of a B-tree node, the user's entry and three short texts: below 500 bytes.

@@ -189,6 +189,20 @@ fn a_snapshot_that_is_not_what_it_claims_is_a_mismatch() {
 }
 
 #[test]
+fn a_swept_set_gives_its_slot_back() {
+    let mut world = World::pair();
+    for life in 101..200 {
+        world.cut(0, 1);
+        world.nodes[0] = Routes::new(Config::default(), node(0), Epoch(life));
+        world.attach(0, key(life));
+        world.link(0, 1);
+        world.settle();
+        assert!(world.sees(1, 0, key(life)));
+    }
+    assert_eq!(world.nodes[1].sets.slots(), 4, "none, own, old and new");
+}
+
+#[test]
 fn nothing_that_is_idle_has_a_deadline() {
     let mut world = World::pair();
     world.attach(0, key(1));

@@ -222,6 +222,7 @@ fn a_part_of_an_older_life_is_dropped_when_a_higher_one_is_known() {
         world.deliver();
     }
     world.member(1, 0, Epoch(101), State::Alive);
+    assert_eq!(world.nodes[1].origins.reserved(), 0, "at once");
     world.run(Duration::from_secs(30));
     assert_eq!(world.held(1, 0), None);
     assert_eq!(world.nodes[1].sets.len(), 0);

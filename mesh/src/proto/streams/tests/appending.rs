@@ -78,7 +78,7 @@ fn a_lone_node_acknowledges_one_copy_and_counts_it() {
     let mut world = World::new(1);
     let ticket = world.send(0, "1");
     assert_eq!(world.appended(0, ticket).copies, 1);
-    assert_eq!(world.counter(0, "appends_lowered_total"), 1);
+    assert_eq!(world.counter(0, "streams_appends_lowered_total"), 1);
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn when_the_last_other_disk_is_gone_one_copy_is_enough() {
     world.isolate(&[0]);
     world.run();
     assert_eq!(world.appended(0, ticket).copies, 1);
-    assert_eq!(world.counter(0, "appends_lowered_total"), 1);
+    assert_eq!(world.counter(0, "streams_appends_lowered_total"), 1);
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn a_fresh_nonce_is_looked_up_nowhere() {
     world.send(0, "1");
     let asked = |(.., message): &(usize, usize, Message)| matches!(message, Message::Ask { .. });
     assert!(!world.log.iter().any(asked));
-    assert_eq!(world.counter(0, "nonce_look_ups_total"), 0);
+    assert_eq!(world.counter(0, "streams_nonce_lookups_total"), 0);
 }
 
 #[test]
@@ -346,7 +346,7 @@ fn a_smaller_id_of_the_same_nonce_is_adopted_everywhere() {
     assert_eq!((appended.id, appended.duplicate), (smaller.id, true));
     assert!(usize::from(appended.copies) <= world.copies(&smaller));
     assert_eq!(world.copies(&smaller), 3);
-    assert_eq!(world.counter(order[3], "ids_adopted_total"), 1);
+    assert_eq!(world.counter(order[3], "streams_ids_adopted_total"), 1);
     let shown: Vec<_> = world
         .arrived(order[3])
         .into_iter()
@@ -409,7 +409,7 @@ fn what_was_shown_is_offered_to_replicas_after_its_deadline() {
         None,
         "and then it is done"
     );
-    assert_eq!(world.counter(0, "offers_dropped_total"), 0);
+    assert_eq!(world.counter(0, "streams_offers_dropped_total"), 0);
 }
 
 #[test]
@@ -421,7 +421,7 @@ fn an_offer_ends_in_time_and_is_counted() {
     let mut world = World::with(1, 1, config);
     world.send(0, "1");
     world.pass(Duration::from_secs(80));
-    assert_eq!(world.counter(0, "offers_dropped_total"), 1);
+    assert_eq!(world.counter(0, "streams_offers_dropped_total"), 1);
     assert_eq!(world.nodes[0].streams.deadline(), None);
 }
 
@@ -541,7 +541,7 @@ fn appends_under_way_are_bounded() {
     assert_eq!(world.result(0, first), None);
     let above = world.append(0, world.draft("1", Nonce(1 << 80)));
     assert!(is_unavailable(&world, 0, above));
-    assert_eq!(world.counter(0, "appends_refused_total"), 1);
+    assert_eq!(world.counter(0, "streams_appends_refused_total"), 1);
     world.pass(DEADLINE);
     assert!(is_unavailable(&world, 0, first));
     assert_eq!(world.nodes[0].streams.deadline(), None);

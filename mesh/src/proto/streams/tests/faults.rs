@@ -52,7 +52,7 @@ fn an_event_that_no_coordinator_makes_is_neither_kept_nor_shown() {
         world.run();
     }
     assert!(world.arrived(1).is_empty() && world.nodes[1].disk.streams.is_empty());
-    assert_eq!(world.counter(1, "stream_messages_refused_total"), 2);
+    assert_eq!(world.counter(1, "streams_messages_refused_total"), 2);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn an_acknowledgement_of_a_node_that_was_not_asked_counts_for_nothing() {
     }
     assert_eq!(world.result(coordinator, ticket), None);
     assert_eq!(
-        world.counter(coordinator, "stream_messages_refused_total"),
+        world.counter(coordinator, "streams_messages_refused_total"),
         2
     );
 }
@@ -110,7 +110,7 @@ fn acknowledgements_beyond_the_bound_are_refused_as_a_whole() {
         world.receive(0, from, Message::Acks(vec![flushed.clone(); 1_025]));
     }
     assert_eq!(world.result(0, ticket), None);
-    assert_eq!(world.counter(0, "stream_messages_refused_total"), 2);
+    assert_eq!(world.counter(0, "streams_messages_refused_total"), 2);
 }
 
 #[test]
@@ -125,8 +125,8 @@ fn what_is_no_twin_is_not_adopted() {
         verdict: Verdict::Twin(other.into()),
     };
     world.receive(0, 1, Message::Acks(vec![ack]));
-    assert_eq!(world.counter(0, "stream_messages_refused_total"), 1);
-    assert_eq!(world.counter(0, "ids_adopted_total"), 0);
+    assert_eq!(world.counter(0, "streams_messages_refused_total"), 1);
+    assert_eq!(world.counter(0, "streams_ids_adopted_total"), 0);
     world.resume_disks();
     assert!(!world.appended(0, ticket).duplicate);
 }
@@ -166,7 +166,7 @@ fn a_copy_of_an_id_that_was_given_up_is_no_copy_of_the_one_adopted() {
 fn a_larger_id_of_the_same_nonce_is_not_adopted() {
     let (mut world, ticket, twin) = with_twin(500);
     say(&mut world, 1, 0, Verdict::Twin(twin.clone()));
-    assert_eq!(world.counter(0, "ids_adopted_total"), 0);
+    assert_eq!(world.counter(0, "streams_ids_adopted_total"), 0);
     world.resume_disks();
     assert_ne!(world.appended(0, ticket).id, twin.id);
 }
@@ -181,7 +181,7 @@ fn another_content_under_a_known_id_is_noted_and_never_acknowledged() {
     world.receive(1, 0, keep(forged.into()));
     world.run();
     assert_eq!(world.nodes[1].notes, [Note::EventDiffers(event.id)]);
-    assert_eq!(world.counter(1, "events_differ_total"), 1);
+    assert_eq!(world.counter(1, "streams_events_differ_total"), 1);
     assert!(
         !world
             .log
@@ -199,10 +199,10 @@ fn answers_to_nothing_or_to_something_else_are_refused() {
     world.receive(0, 1, answer(9, Part::Refused));
     assert_eq!(world.read_result(0, ticket), None);
     world.receive(0, 1, answer(0, Part::Whole(Answer::Nonce(None))));
-    assert_eq!(world.counter(0, "read_answers_refused_total"), 1);
+    assert_eq!(world.counter(0, "streams_read_answers_refused_total"), 1);
     world.receive(0, 1, answer(0, Part::Refused));
     assert_eq!(
-        world.counter(0, "stream_messages_refused_total"),
+        world.counter(0, "streams_messages_refused_total"),
         1,
         "it has answered"
     );

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::world::World;
 use crate::id::EventId;
+use crate::proto::streams::reading::{READ_TIMEOUT, READS_MAX};
 use crate::proto::streams::samples::{alice_and_bob, all_of, message_at, message_by, user};
+use crate::proto::streams::serving::LOADS_MAX;
 use crate::store::{Answer, Head, HeadQuery, Query, UNREAD_MAX};
 
 fn everything() -> Query {
@@ -86,6 +88,27 @@ fn who_does_not_answer_in_time_is_missing() {
 }
 
 #[test]
+fn questions_before_a_store_that_answers_nothing_are_bounded_and_later_ones_answered() {
+    let mut world = World::new(2);
+    world.nodes[0].disk.put(&message_at(1, "1"));
+    world.pause_disks(&[0]);
+    for _ in 0..3 {
+        for _ in 0..READS_MAX {
+            world.start_read(0, everything());
+        }
+        world.pass(READ_TIMEOUT);
+    }
+    assert_eq!(world.nodes[0].streams.loads.len(), LOADS_MAX);
+    assert_eq!(world.counter(0, "reads_refused_total"), READS_MAX as u64);
+    let (answer, complete) = world.ask(0, everything()).unwrap();
+    assert_eq!((stamps(answer), complete), (vec![], true));
+    world.resume_disks();
+    assert_eq!(world.nodes[0].streams.loads.len(), 0);
+    let (answer, complete) = world.ask(0, everything()).unwrap();
+    assert_eq!((stamps(answer), complete), (vec![1], true));
+}
+
+#[test]
 fn who_becomes_unreachable_is_not_waited_for() {
     let mut world = scattered();
     world.pause_disks(&[2]);
@@ -138,7 +161,7 @@ fn heads_on_which_replicas_agree_are_read_once() {
     }
     let (answer, complete) = world.ask(0, head()).unwrap();
     assert_eq!((only_head(answer).unread, complete), (1, true));
-    assert_eq!(world.counter(0, "reads_total"), 1);
+    assert_eq!(world.counter(0, "streams_reads_total"), 1);
 }
 
 #[test]
@@ -223,5 +246,5 @@ fn questions_under_way_are_bounded() {
     }
     let above = world.start_read(0, everything());
     assert!(!world.read_result(0, above).unwrap().1);
-    assert_eq!(world.counter(0, "reads_refused_total"), 1);
+    assert_eq!(world.counter(0, "streams_reads_refused_total"), 1);
 }

@@ -1,0 +1,92 @@
+//! The bytes of this layer's messages never change.
+
+use std::sync::Arc;
+
+use super::*;
+
+fn summary() -> Summary {
+    Summary {
+        epoch: Epoch(300),
+        seq: 2,
+        count: 1,
+        fingerprint: 128,
+    }
+}
+
+fn keys() -> Keys {
+    Keys::pack(&[RouteKey(1), RouteKey(0x0102), RouteKey(0x0304)])
+}
+
+fn messages() -> [(Message, &'static str); 6] {
+    let batch = || {
+        Arc::new(Batch {
+            after: summary(),
+            attached: keys(),
+            detached: Keys::pack(&[RouteKey(7)]),
+        })
+    };
+    let head = Summary {
+        seq: 3,
+        ..summary()
+    };
+    let part = Part {
+        of: summary(),
+        index: 1,
+        parts: 2,
+        keys: keys(),
+    };
+    let ack = Message::Ack {
+        epoch: Epoch(300),
+        seq: 2,
+        parts: 129,
+    };
+    [
+        (Message::Resume(Summary::default()), "0000000000"),
+        (Message::Resume(summary()), "00ac0202018001"),
+        (
+            Message::Batch(batch()),
+            "01ac02020180010a0000000000010a00050806000000000007",
+        ),
+        (
+            Message::Log {
+                batches: vec![batch()],
+                head,
+            },
+            "0201ac02020180010a0000000000010a00050806000000000007ac0203018001",
+        ),
+        (
+            Message::Part(part),
+            "03ac020201800101020a0000000000010a000508",
+        ),
+        (ack, "04ac02028101"),
+    ]
+}
+
+#[test]
+fn the_bytes_of_every_message_are_pinned() {
+    for (message, golden) in messages() {
+        let bytes = postcard::to_stdvec(&message).unwrap();
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, golden.replace(' ', ""), "{message:?}");
+        assert_eq!(postcard::from_bytes(&bytes), Ok(message));
+    }
+}
+
+#[test]
+fn a_message_cut_anywhere_is_no_message() {
+    for (message, _) in messages() {
+        let bytes = postcard::to_stdvec(&message).unwrap();
+        for end in 0..bytes.len() {
+            assert!(postcard::from_bytes::<Message>(&bytes[..end]).is_err());
+        }
+    }
+}
+
+#[test]
+fn parts_go_on_the_bulk_lane_and_all_else_on_control() {
+    for (message, _) in messages() {
+        let bulk = matches!(message, Message::Part(_));
+        let lane = if bulk { Lane::Bulk } else { Lane::Control };
+        assert_eq!(Frame::from(message).lane(), lane);
+    }
+}
