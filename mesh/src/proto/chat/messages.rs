@@ -6,7 +6,6 @@ use crate::command::{Audience, Code, Push, Reply, Send, limits};
 use crate::event::{EventKind, Json, SharedEvent};
 use crate::id::{Address, Conversation, EventId, Nonce, SessionId, UserName};
 use crate::proto::chat::facts::Facts;
-use crate::proto::chat::sessions::Session;
 use crate::proto::chat::{Chat, Event, Message};
 use crate::proto::outbox::Outbox;
 use crate::proto::output::{Output, Ticket};
@@ -348,19 +347,15 @@ impl Chat {
             return;
         }
         self.sessions.raise_mark(key, user, of, upto);
-        let mut push = |reader: &UserName, except: Option<SessionId>| {
-            let key = facts.key(reader);
-            let wanted = |id: SessionId, _: &mut Session| Some(id) != except;
-            let audience = self.sessions.audience(key, reader, wanted);
-            if let (Some(within), false) = (of.seen_by(reader), audience.is_empty()) {
-                let user = user.clone();
-                let read = upto;
-                push_to(audience, Push::Receipt { within, user, read }, out);
-            }
-        };
-        push(user, except);
-        if let Some(other) = of.other(user) {
-            push(other, None);
+        let told = self
+            .sessions
+            .audience(key, user, |id, _| Some(id) != except);
+        push_receipt(told, user, user, (of, upto), out);
+        if let Some(other) = of.other(user)
+            && self.sessions.hears(facts.key(other), other, of, upto)
+        {
+            let told = self.sessions.audience(facts.key(other), other, |_, _| true);
+            push_receipt(told, other, user, (of, upto), out);
         }
     }
 
@@ -451,6 +446,20 @@ fn push_signal(audience: Audience, signal: Signal, out: &mut Outbox) {
         body: signal.body,
     };
     push_to(audience, push, out);
+}
+
+/// Tells sessions of `reader` how far `user` has read.
+fn push_receipt(
+    audience: Audience,
+    reader: &UserName,
+    user: &UserName,
+    (of, upto): (&Conversation, EventId),
+    out: &mut Outbox,
+) {
+    if let (Some(within), false) = (of.seen_by(reader), audience.is_empty()) {
+        let (user, read) = (user.clone(), upto);
+        push_to(audience, Push::Receipt { within, user, read }, out);
+    }
 }
 
 fn push_to(audience: Audience, push: Push, out: &mut Outbox) {

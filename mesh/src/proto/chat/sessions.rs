@@ -75,6 +75,8 @@ struct User {
     named: Vec<(Device, SessionId)>,
     /// Read marks known here.
     marks: Option<Box<Marks>>,
+    /// Read marks of those it talks with, as its sessions here were told.
+    heard: Option<Box<Marks>>,
     /// A user whose route key is the same: two of 48-bit hashes can be.
     next: Option<Box<Self>>,
 }
@@ -333,6 +335,24 @@ impl Sessions {
         }
     }
 
+    /// Notes that a user hears how far the other side of a conversation has read. False: it has no
+    /// session here, or has heard of more.
+    pub(super) fn hears(
+        &mut self,
+        key: RouteKey,
+        user: &UserName,
+        of: &crate::id::Conversation,
+        upto: EventId,
+    ) -> bool {
+        let Some(user) = self.user_mut(key, user) else {
+            return false;
+        };
+        let heard = user.heard.get_or_insert_default();
+        let rises = heard.get(of) <= Some(upto);
+        heard.raise(of, upto);
+        rises
+    }
+
     fn chain(&self, key: RouteKey) -> impl Iterator<Item = &User> {
         std::iter::successors(self.users.get(&key), |user| user.next.as_deref())
     }
@@ -367,6 +387,7 @@ impl User {
             grace: Vec::new(),
             named: Vec::new(),
             marks: None,
+            heard: None,
             next: None,
         }
     }

@@ -266,6 +266,27 @@ fn a_read_mark_is_told_to_the_users_other_sessions_and_to_whom_it_talks_with() {
 }
 
 #[test]
+fn a_mark_that_comes_late_is_not_told_after_a_higher_one() {
+    let mut node = Node::new(1);
+    node.hello(1, "@alice");
+    let mark = |upto| {
+        Arc::new(StreamEvent {
+            id: id_at(upto + 10),
+            conversation: Conversation::User(user("@bob")),
+            author: user("@bob"),
+            nonce: Some(Nonce(1)),
+            kind: EventKind::Read {
+                of: direct("@alice", "@bob"),
+                upto: id_at(upto),
+            },
+        })
+    };
+    assert_eq!(node.arrives(mark(5)).pushes(1).len(), 1);
+    assert_eq!(node.arrives(mark(4)).pushes(1), []);
+    assert_eq!(node.arrives(mark(6)).pushes(1).len(), 1);
+}
+
+#[test]
 fn a_read_mark_that_does_not_rise_is_not_written_again() {
     let mut node = Node::new(1);
     node.hello(1, "@alice");
