@@ -20,9 +20,13 @@ pub enum LogError {
     Taken(Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// Comes before the filter that was asked for, which has the last word on it: one line at each start,
+/// without a message.
+const QUIET: &str = "libp2p_swarm=warn";
+
 /// Sends what is logged from now on to standard error, in colours where that is a terminal.
 pub fn log_to_stderr(filter: &str, format: LogFormat) -> Result<(), LogError> {
-    let filter = EnvFilter::builder().parse(filter)?;
+    let filter = EnvFilter::builder().parse(format!("{QUIET},{filter}"))?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

@@ -43,15 +43,15 @@ fn member(node: &str, state: State, after: Option<std::time::Duration>) {
 }
 
 fn dial(target: &Target, failure: &DialFailure, retry: std::time::Duration) {
-    let target = match target {
+    let peer = match target {
         Target::Contact(contact) => contact.address.to_string(),
         Target::Member { node, .. } => node.to_string(),
     };
     match failure {
-        DialFailure::Unreachable(why) => tracing::warn!(target, ?retry, "cannot connect: {why}"),
-        DialFailure::Refused(why) => tracing::warn!(target, ?retry, "not joined: {why}"),
+        DialFailure::Unreachable(why) => tracing::warn!(peer, ?retry, "cannot connect: {why}"),
+        DialFailure::Refused(why) => tracing::warn!(peer, ?retry, "not joined: {why}"),
         DialFailure::Own => tracing::warn!(
-            target,
+            peer,
             ?retry,
             "--peer names this node itself: name another one"
         ),

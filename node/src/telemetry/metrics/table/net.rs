@@ -38,7 +38,8 @@ pub(super) const METRICS: &[Metric] = &[
     counter(
         "net_frames_dropped_total",
         "Frames to peers that did not fit in the outbox of their link, by lane. Rising: a \
-         slow peer or network; what they carried is repaired or asked for again.",
+         slow peer or network. Lane control is repaired by heartbeats; of lane data, messages \
+         end as `unavailable`.",
     ),
     counter(
         "net_frames_junk_total",
