@@ -18,10 +18,10 @@ pub const NONCE_REACH_MS: u64 = 120_000;
 /// What became of one event that was to be appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// On disk. `first`: this stream held no listed event before (see [`Store::list`]), so its
-    /// contact entries are due.
+    /// On disk, flushed.
     Stored {
-        /// The stream is not marked as listed.
+        /// The stream is a direct conversation that is not marked as listed (see [`Store::list`]): its
+        /// contact entries are due.
         unlisted: bool,
     },
     /// It was on disk already, with the same content.

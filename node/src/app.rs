@@ -1,13 +1,15 @@
 //! The composition root: builds the parts in order, runs the one machine, stops them in reverse.
 //!
 //! One task owns the [`Mesh`]. It waits for whatever comes first, from peers, clients, the store, the
-//! clock or the operator, takes all that has gathered meanwhile, hands it to the machine under one
-//! reading of the clock, carries out what the machine wants, and only then lets frames and pushes
-//! leave: one write per connection and batch. The deciding is the machine's; here bytes move.
+//! clock or the operator, takes what has gathered meanwhile, hands it to the machine, carries out what
+//! the machine wants, and only then lets frames and pushes leave: one write per connection and batch.
+//! However much has gathered, a round is short: timers, sockets and signals have their turn between
+//! two. The deciding is the machine's; here bytes move.
 //!
 //! | module | what |
 //! | --- | --- |
 //! | `start` | from a configuration to running parts |
+//! | `sources` | what comes to the machine, and how much of it at a time |
 //! | `answers` | what `/readyz`, `/metrics` and `/api/` say |
 //! | `keeper` | what the machine keeps in the data directory |
 //! | `results` | what the store has done, on its way to the machine |
@@ -17,6 +19,7 @@ mod answers;
 mod keeper;
 mod notes;
 mod results;
+mod sources;
 mod start;
 
 use std::process::ExitCode;
@@ -26,24 +29,30 @@ use std::time::Duration;
 use keeper::Keeper;
 use mesh::net::{Net, SystemClock};
 use mesh::proto::{Halt, Input, Mesh, Output};
-use mesh::time::{Instant, Now};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::{self, Receiver};
-use tokio::time::sleep;
+use mesh::time::Now;
+use tokio::sync::mpsc;
 
 use crate::config::Config;
-use crate::front::{Ask, Front};
+use crate::front::Front;
 use crate::history::{Done, History};
 use crate::session::Sessions;
 use crate::telemetry;
 use results::Results;
+use sources::{Batch, Signals, Sources, Work};
 
 /// Inputs that may wait for the machine from peers, and as many from clients. When full, their
 /// sockets are read no further: 4,096 messages are some 20 ms of work.
 const INPUTS_MAX: usize = 4096;
 
-/// Inputs of one source that are taken at once, so that none keeps the others waiting for long.
-const BATCH: usize = 512;
+/// How long a round may go on before timers, sockets and signals have their turn. Far below a heartbeat's
+/// 250 ms, so that no flood makes this node look dead.
+const ROUND: Duration = Duration::from_millis(10);
+
+/// Steps of the machine between two looks at the clock: some 0.2 ms of messages.
+const STRIDE: usize = 16;
+
+/// Slices of timers' work after each stride: a full mesh under load has more than one at a time.
+const TICKS: usize = 4;
 
 /// Questions of the HTTP side that may wait; the asker waits when full.
 const ASKS_MAX: usize = 64;
@@ -61,7 +70,13 @@ impl Failure {
 
 /// Runs a node until it is told to stop: exit status 0, or 1 and a last line that says why.
 pub fn run(config: &Config) -> ExitCode {
-    let ended = start_logging(config).and_then(|()| runtime()?.block_on(serve(config)));
+    let ended = start_logging(config).and_then(|()| {
+        let runtime = runtime()?;
+        let ended = runtime.block_on(serve(config));
+        // Whatever still blocks was told to stop at once: nothing waits for it.
+        runtime.shutdown_background();
+        ended
+    });
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -90,84 +105,12 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     runtime.map_err(|error| Failure(format!("cannot start the runtime: {error}")))
 }
 
-/// A signal that stops the node: SIGTERM or SIGINT.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, Failure> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| Failure(format!("cannot wait for signals: {error}")))
-        };
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Cancel safe.
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-/// What comes to the machine.
-struct Sources {
-    from_peers: Receiver<Input>,
-    from_clients: Receiver<Input>,
-    from_store: Arc<Results>,
-    asks: Receiver<Ask>,
-    signals: Signals,
-}
-
-/// What was gathered from the sources in one wake-up.
-#[derive(Default)]
-struct Batch {
-    inputs: Vec<Input>,
-    done: Vec<Done>,
-    asks: Vec<Ask>,
-    signals: u32,
-}
-
-impl Sources {
-    /// Waits for the first thing to do or for the deadline, then takes all that is there. Cancel safe.
-    async fn gather(&mut self, batch: &mut Batch, wait: Option<Duration>) {
-        tokio::select! {
-            _ = self.from_peers.recv_many(&mut batch.inputs, BATCH) => {}
-            Some(input) = self.from_clients.recv() => batch.inputs.push(input),
-            () = self.from_store.wait() => {}
-            Some(ask) = self.asks.recv() => batch.asks.push(ask),
-            () = self.signals.next() => batch.signals += 1,
-            () = sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => {}
-        }
-        take(&mut self.from_peers, &mut batch.inputs, BATCH);
-        take(&mut self.from_clients, &mut batch.inputs, 2 * BATCH);
-        self.from_store.take(&mut batch.done);
-        take(&mut self.asks, &mut batch.asks, ASKS_MAX);
-    }
-}
-
-/// Moves what waits, until there are `most`.
-fn take<T>(from: &mut Receiver<T>, into: &mut Vec<T>, most: usize) {
-    while into.len() < most {
-        let Ok(item) = from.try_recv() else { return };
-        into.push(item);
-    }
-}
-
 /// How stopping goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Running,
-    /// Told to stop; when patience ends.
-    Stopping {
-        until: Instant,
-    },
+    /// Told to stop. The machine keeps the time.
+    Stopping,
     /// The mesh was told; what was said last is leaving.
     Stopped,
     /// Told twice to stop: nobody is waited for.
@@ -212,24 +155,25 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     };
     let ended = node.run(&mut sources).await;
     // Whoever still has something to say to the machine must not wait for it.
-    drop(sources);
-    node.close().await;
+    let mut signals = sources.into_signals();
+    tokio::select! {
+        () = node.close() => {}
+        () = signals.next() => {
+            tracing::warn!("told again to stop: stopping now, the next start puts in order what is left");
+        }
+    }
     ended
 }
 
 impl Node {
     async fn run(&mut self, sources: &mut Sources) -> Result<(), Failure> {
         let mut batch = Batch::default();
+        // The store tells only changes.
+        self.handle(Input::Room(self.history.room()));
         self.handle(Input::Tick);
         loop {
             sources.gather(&mut batch, self.wait()).await;
-            let now = self.clock.now();
-            for input in batch.inputs.drain(..) {
-                self.handle_at(now, input);
-            }
-            for done in batch.done.drain(..) {
-                self.on_done(now, done);
-            }
+            let now = self.work(&mut batch);
             for _ in 0..std::mem::take(&mut batch.signals) {
                 if !self.on_signal(now) {
                     return Ok(());
@@ -250,18 +194,26 @@ impl Node {
         }
     }
 
+    /// Gives the machine what was gathered, for one round at the most. The moment of its end.
+    fn work(&mut self, batch: &mut Batch) -> Now {
+        let began = self.clock.now();
+        let mut now = began;
+        while !batch.is_empty() && now.at.since(began.at) < ROUND {
+            for work in (0..STRIDE).flat_map(|_| batch.draw()).flatten() {
+                match work {
+                    Work::Input(input) => self.handle_at(now, input),
+                    Work::Done(done) => self.on_done(now, done),
+                }
+            }
+            now = self.clock.now();
+            self.tick(now);
+        }
+        now
+    }
+
     /// How long nothing needs to be done unless something comes.
     fn wait(&self) -> Option<Duration> {
-        let patience = match self.phase {
-            Phase::Stopping { until } => Some(until),
-            Phase::Running | Phase::Stopped | Phase::Aborted => None,
-        };
-        let deadline = self
-            .mesh
-            .poll_deadline()
-            .into_iter()
-            .chain(patience)
-            .min()?;
+        let deadline = self.mesh.poll_deadline()?;
         Some(deadline.since(self.clock.now().at))
     }
 
@@ -277,16 +229,11 @@ impl Node {
     }
 
     fn tick(&mut self, now: Now) {
-        if let Phase::Stopping { until } = self.phase
-            && now.at >= until
-        {
-            self.handle_at(now, Input::StopNow);
-        }
-        if self
-            .mesh
-            .poll_deadline()
-            .is_some_and(|deadline| deadline <= now.at)
-        {
+        for _ in 0..TICKS {
+            let deadline = self.mesh.poll_deadline();
+            if deadline.is_none_or(|deadline| now.at < deadline) {
+                return;
+            }
             self.handle_at(now, Input::Tick);
         }
     }
@@ -300,9 +247,7 @@ impl Node {
             return false;
         }
         tracing::info!(within = ?self.stop_timeout, "stopping: clients are told where else to go");
-        self.phase = Phase::Stopping {
-            until: now.at + self.stop_timeout,
-        };
+        self.phase = Phase::Stopping;
         self.front.stop_accepting();
         self.handle_at(now, Input::Stop);
         true
@@ -348,9 +293,9 @@ impl Node {
             Output::Halt(Halt::Clone { epoch }) => {
                 self.failure.get_or_insert_with(|| {
                     Failure(format!(
-                    "a copy of this node runs elsewhere since {}: stop one of the two, and give each its own --data directory",
-                    notes::unix_time(epoch.0)
-                ))
+                        "a copy of this node runs elsewhere since {}: stop one of the two, and give each its own --data directory",
+                        notes::unix_time(epoch.0)
+                    ))
                 });
             }
             Output::Stopped => self.phase = Phase::Stopped,
@@ -374,12 +319,13 @@ impl Node {
         } else {
             tokio::join!(self.front.stop(), self.net.close());
         }
-        self.keeper.close().await;
         match tokio::task::spawn_blocking(move || self.history.close()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the store did not close cleanly"),
             Err(error) => tracing::error!(%error, "the store did not close"),
         }
+        // Last, since it holds the lock of the data directory.
+        self.keeper.close().await;
         tracing::info!("stopped");
     }
 }

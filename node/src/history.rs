@@ -12,14 +12,14 @@
 //!
 //! | part | what |
 //! | --- | --- |
-//! | [`journal`] | what has just been written, in preallocated files that are used over and over |
-//! | [`tails`] | the same events in memory, by stream |
-//! | [`block`], [`database`] | runs of events, compressed, and a head per stream, in sled |
-//! | [`writer`] | judges and commits appends, in groups |
-//! | [`fold`] | moves tails into blocks, and flushes them |
-//! | [`read`], [`cursor`] | answers questions from both |
-//! | [`nonces`] | proves that a nonce is new |
-//! | [`marker`] | whose directory it is |
+//! | `journal` | what has just been written, in preallocated files that are used over and over |
+//! | `tails` | the same events in memory, by stream |
+//! | `block`, `database` | runs of events, compressed, and a head per stream, in sled |
+//! | `writer` | judges and commits appends, in groups |
+//! | `fold` | moves tails into blocks, and flushes them |
+//! | `read`, `cursor` | answers questions from both |
+//! | `nonces` | proves that a nonce is new |
+//! | `marker` | whose directory it is |
 //!
 //! Nothing on the way of an acknowledgement waits for sled, but where an event may be in a block
 //! already. Every queue has a bound: a full queue of appends answers [`Outcome::Full`] at once;
@@ -93,7 +93,7 @@ pub struct Config {
     /// sled's cache, bytes. Default 32 MiB: heads of some 200,000 streams and the blocks being
     /// merged; sled takes about one and a half times as much memory.
     pub cache_bytes: u64,
-    /// How many nonces are remembered, two bytes of memory each, taken as they come. Default 4 Mi:
+    /// How many nonces are remembered, four bytes of memory each, taken as they come. Default 4 Mi:
     /// two minutes at 35,000 events per second. Where more come, nonces are looked for in the
     /// stream's own events of the last minutes.
     pub nonces: usize,

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use tests::cluster::{self, Node, program};
+use tests::cluster::{self, Node, eventually, program};
 
 fn run(args: &[&str]) -> Result<(Option<i32>, String, String)> {
     let output = Command::new(program())
@@ -72,6 +72,56 @@ async fn the_endpoints_answer_as_documented() -> Result<()> {
 }
 
 #[tokio::test]
+async fn every_path_answers_other_methods_and_names_as_it_should() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let node = Node::start(&folder.path().join("data"), &[]).await?;
+    for (request, host, want) in [
+        ("HEAD /", "127.0.0.1", 200),
+        ("HEAD /readyz", "localhost:1", 200),
+        ("HEAD /ws", "127.0.0.1", 426),
+        ("POST /ws", "127.0.0.1", 426),
+        ("POST /healthz", "127.0.0.1", 405),
+        ("DELETE /api/mesh", "127.0.0.1", 405),
+        ("GET /api/route/@ann", "[::1]:80", 200),
+        ("GET /api/route/%40ann", "127.0.0.1", 200),
+        ("GET /api/route/ann", "127.0.0.1", 400),
+        ("GET /api/route/@", "127.0.0.1", 400),
+        ("GET /api/route/", "127.0.0.1", 404),
+        ("GET /api", "127.0.0.1", 404),
+        ("GET /healthz/", "127.0.0.1", 404),
+        ("GET /healthz", "chat.example", 403),
+        ("GET /healthz", "localhost.chat.example", 403),
+    ] {
+        let text = format!("{request} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let (status, body) = cluster::request(&node.listen, &text).await?;
+        ensure!(status == want, "{request} {host}: {status} {body}");
+        let told = request.starts_with("HEAD") || !body.trim().is_empty();
+        ensure!(told, "{request} {host}: no sentence");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn beyond_loopback_nobody_is_told_about_the_node_without_an_admin_listener() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let args = ["--listen", "0.0.0.0:0", "--open"].map(str::to_owned);
+    let node = Node::start_with(&folder.path().join("data"), &args).await?;
+    let port = node.listen.rsplit(':').next().context("a port")?;
+    let reachable = format!("127.0.0.1:{port}");
+    for path in ["/metrics", "/mesh", "/api/mesh", "/api/route/@ann"] {
+        let (status, why) = cluster::get(&reachable, path).await?;
+        ensure!(
+            status == 403 && why.contains("--admin-listen"),
+            "{path}: {status} {why}"
+        );
+    }
+    for path in ["/", "/healthz", "/readyz"] {
+        ensure!(cluster::get(&reachable, path).await?.0 == 200, "{path}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn with_an_admin_listener_only_that_one_tells_about_the_node() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let probe = std::net::TcpListener::bind("127.0.0.1:0")?;
@@ -86,6 +136,20 @@ async fn with_an_admin_listener_only_that_one_tells_about_the_node() -> Result<(
     ensure!(
         node.get("/healthz").await?.0 == 200 && cluster::get(&admin, "/healthz").await?.0 == 200
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_that_knows_a_dead_peer_is_unready_and_goes_on_alone_after_a_while() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let probe = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let dead = probe.local_addr()?.to_string();
+    drop(probe);
+    let node = Node::start(&folder.path().join("data"), &[&dead]).await?;
+    let (status, why) = node.get("/readyz").await?;
+    ensure!(status == 503 && why.trim().contains(' '), "{status} {why}");
+    node.client("@ann").await?;
+    ensure!(eventually(async || matches!(node.get("/readyz").await, Ok((200, _)))).await);
     Ok(())
 }
 
@@ -120,6 +184,35 @@ async fn a_data_directory_in_use_is_refused_with_what_to_do() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_disk_that_is_too_full_at_the_start_makes_a_node_unready() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let args = ["--min-free", "1000000GiB"].map(str::to_owned);
+    let node = Node::start_with(&folder.path().join("data"), &args).await?;
+    let (status, why) = node.get("/readyz").await?;
+    ensure!(
+        status == 503 && why.contains("--min-free"),
+        "{status} {why}"
+    );
+    let mut ann = node.client("@ann").await?;
+    let fields = serde_json::json!({"to": "@bob", "body": 1});
+    let refused = ann.exchange("send", fields).await?;
+    ensure!(refused["error"]["code"] == "unavailable", "{refused}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_data_directory_that_cannot_be_made_ends_it_with_what_to_do() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("file");
+    std::fs::write(&file, "")?;
+    let (status, log) = Node::run_to_end(&file.join("data"), &[]).await?;
+    ensure!(status.code() == Some(1), "{log}");
+    let last = log.lines().last().unwrap_or_default();
+    ensure!(last.contains("--data"), "{log}");
+    Ok(())
+}
+
 #[test]
 fn wrong_usage_exits_2_and_lists_every_mistake() -> Result<()> {
     let (status, out, log) = run(&[
@@ -129,7 +222,7 @@ fn wrong_usage_exits_2_and_lists_every_mistake() -> Result<()> {
         "--min-copies",
         "9",
         "--weight",
-        "x",
+        "-1",
     ])?;
     ensure!(status == Some(2) && out.is_empty(), "{status:?} {log}");
     for flag in ["--listen", "--min-copies", "--weight"] {

@@ -1,12 +1,14 @@
-//! Whatever happens to nodes, links and users: once it is over, every table is right.
+//! Whatever happens to nodes, links and users: once it is over, every table is right, and so is what
+//! watchers were told last.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use mesh::command::{Command, Presence, Push, Reply};
 use mesh::proto::{Closing, Config};
 use proptest::prelude::*;
 use sim::network;
-use sim::world::{Client, HostId, World};
+use sim::world::{Client, Heard, HostId, World};
 use tests::expect::{HEALED, Truth, is_full_mesh, views};
 
 /// One thing that happens. Numbers are taken modulo what there is, so that every sequence is valid
@@ -27,7 +29,7 @@ enum Operation {
 fn operation() -> impl Strategy<Value = Operation> {
     use Operation::*;
     prop_oneof![
-        4 => (any::<u16>(), 0..6u16).prop_map(|(host, user)| Attach { host, user }),
+        4 => (any::<u16>(), 0..USERS).prop_map(|(host, user)| Attach { host, user }),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(session, lost)| Detach { session, lost }),
         2 => (any::<usize>(), any::<u16>()).prop_map(|(session, host)| Move { session, host }),
         1 => any::<u16>().prop_map(|host| Crash { host }),
@@ -45,6 +47,15 @@ struct Run {
     count: u16,
     truth: Truth,
     sessions: BTreeMap<Client, String>,
+    /// One on each running host, which watches all users.
+    watchers: BTreeMap<HostId, Client>,
+}
+
+/// The users who come and go.
+const USERS: u16 = 6;
+
+fn user(n: u16) -> String {
+    format!("@user{n}")
 }
 
 impl Run {
@@ -55,12 +66,39 @@ impl Run {
             let host = world.add_host(Config::default(), &contacts);
             world.start(host);
         }
-        Self {
+        let mut run = Self {
             world,
             count,
             truth: Truth::default(),
             sessions: BTreeMap::new(),
-        }
+            watchers: BTreeMap::new(),
+        };
+        (0..count).for_each(|n| run.watch(HostId(n)));
+        run
+    }
+
+    fn watch(&mut self, host: HostId) {
+        let watcher = self.world.hello(host, "@watcher", None);
+        self.truth.attach("@watcher", host);
+        let users = (0..USERS).map(|n| World::user(&user(n))).collect();
+        self.world.command(watcher, Command::Watch(users));
+        self.watchers.insert(host, watcher);
+    }
+
+    /// The first watcher who was told something else last than its node's table has.
+    fn misled(&self) -> Option<String> {
+        let misled = |(host, watcher): (&HostId, &Client)| {
+            let mesh = self.world.mesh(*host)?;
+            let told = told(&self.world, *watcher);
+            (0..USERS).map(user).find_map(|user| {
+                let address = user.parse().expect("a valid address");
+                let (_, sight) = mesh.route(self.world.clock(*host), &address);
+                let is = (sight.online(), sight.certain());
+                let was_told = told.get(&user).copied();
+                (was_told != Some(is)).then(|| format!("{host:?} {user}: {was_told:?}, is {is:?}"))
+            })
+        };
+        self.watchers.iter().find_map(misled)
     }
 
     fn host(&self, n: u16) -> HostId {
@@ -94,19 +132,21 @@ impl Run {
             self.world.crash(host);
             self.truth.crash(host);
             self.sessions.retain(|client, _| client.host != host);
+            self.watchers.remove(&host);
         }
     }
 
     fn restart(&mut self, host: HostId) {
         if self.world.mesh(host).is_none() {
             self.world.start(host);
+            self.watch(host);
         }
     }
 
     fn apply(&mut self, operation: &Operation) {
         match *operation {
             Operation::Attach { host, user } => {
-                self.attach(self.host(host), format!("@user{user}"))
+                self.attach(self.host(host), self::user(user));
             }
             Operation::Detach { session, lost } => {
                 let closing = if lost { Closing::Lost } else { Closing::Gone };
@@ -156,15 +196,32 @@ impl Run {
             self.truth.first_difference(&self.world),
             views(&self.world)
         );
+        prop_assert_eq!(self.misled(), None);
         Ok(())
     }
+}
+
+/// What a watcher was told last of each user: online, certain.
+fn told(world: &World, watcher: Client) -> BTreeMap<String, (bool, bool)> {
+    let mut told = BTreeMap::new();
+    let mut hear = |state: &Presence| {
+        told.insert(state.user.to_string(), (state.online, state.certain));
+    };
+    for heard in world.heard(watcher) {
+        match heard {
+            Heard::Reply(_, Reply::Presence(states)) => states.iter().for_each(&mut hear),
+            Heard::Push(Push::Presence(state)) => hear(state),
+            _ => {}
+        }
+    }
+    told
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn routing_converges_after_any_faults(
+    fn routing_and_presence_converge_after_any_faults(
         seed in any::<u64>(),
         count in 2..6u16,
         operations in proptest::collection::vec(operation(), 0..40),

@@ -8,6 +8,7 @@
 
 mod chatting;
 mod convergence;
+mod durability;
 mod meeting;
 mod store;
 mod tidy;

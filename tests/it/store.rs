@@ -1,5 +1,7 @@
 //! The stores: the list of behaviours for each, and what only the node's own has to survive.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use chinwag::history::{Blocking, Config, OpenError};
 use mesh::event::SharedEvent;
 use mesh::id::NodeId;

@@ -123,15 +123,16 @@ impl Node {
 
     fn command(data: &Path, args: &[String]) -> Command {
         let mut command = Command::new(program());
-        command.args([
-            "run",
-            "--listen",
-            "127.0.0.1:0",
-            "--mesh-listen",
-            "127.0.0.1:0",
-            "--min-free",
-            "1MiB",
-        ]);
+        command.arg("run");
+        for (flag, value) in [
+            ("--listen", "127.0.0.1:0"),
+            ("--mesh-listen", "127.0.0.1:0"),
+            ("--min-free", "1MiB"),
+        ] {
+            if !args.iter().any(|arg| arg == flag) {
+                command.args([flag, value]);
+            }
+        }
         command.arg("--data").arg(data).args(args);
         command
             .stdin(Stdio::null())

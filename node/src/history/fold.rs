@@ -94,7 +94,8 @@ pub(super) fn run(shared: &Arc<Shared>) {
     }
 }
 
-fn fold(shared: &Shared, foldings: Vec<Folding>) -> Result<(), StoreError> {
+/// Folds streams, on the only thread that does so.
+pub(super) fn fold(shared: &Shared, foldings: Vec<Folding>) -> Result<(), StoreError> {
     // Blocks are read and made before readers are held up.
     let limit = shared.config.block_bytes;
     let (change, heads) = plan_all(&shared.database, &shared.stats, limit, foldings)?;

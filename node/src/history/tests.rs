@@ -205,3 +205,48 @@ fn a_reader_misses_nothing_while_events_are_being_folded() {
     });
     assert!(counter(history, "history_folds_total") > 20);
 }
+
+/// Stores events and folds them, all of them together.
+fn append_and_fold(history: &History, appends: &Receiver<Done>, numbers: std::ops::Range<u64>) {
+    history.append(Ticket(0), numbers.map(event).collect());
+    appends.recv().unwrap();
+    let foldings = history.shared.state().tails.oldest(1);
+    fold::fold(&history.shared, foldings).unwrap();
+}
+
+#[test]
+fn a_walk_gives_what_was_there_when_it_began_though_blocks_are_merged_under_it() {
+    for end in [End::Oldest, End::Newest] {
+        let dir = tempfile::tempdir().unwrap();
+        // Nothing is folded but by the test.
+        let config = Config {
+            tail_bytes: 1_000_000,
+            full_tail_bytes: 1_000_000,
+            block_bytes: 8_000,
+            ..tiny(&dir)
+        };
+        let (history, appends, _) = open(config);
+        append_and_fold(&history, &appends, 10..20);
+        append_and_fold(&history, &appends, 20..22);
+        let stream = conversation().stream();
+        let open = |history: &History| history.shared.database.head(stream).unwrap().open.len();
+        assert_eq!(open(&history), 2, "two blocks small enough to be merged");
+        let mut walk =
+            cursor::Cursor::new(&history.shared, stream, EventId::MIN, EventId::MAX, end);
+        let mut given = vec![walk.next().unwrap().unwrap().id];
+        // Behind, before, and in the middle of what is left.
+        history.append(Ticket(0), (0..5).map(event).collect());
+        appends.recv().unwrap();
+        append_and_fold(&history, &appends, 30..50);
+        assert_eq!(open(&history), 1, "they were merged");
+        while let Some(event) = walk.next().unwrap() {
+            given.push(event.id);
+        }
+        if end == End::Newest {
+            given.reverse();
+        }
+        assert!(given.is_sorted_by(|a, b| a < b), "in order and once");
+        let missing = (10..22).find(|n| !given.contains(&event(*n).id));
+        assert_eq!(missing, None, "walking from {end:?}");
+    }
+}

@@ -39,7 +39,7 @@ pub(super) const BUSY: &str = "this node has too many messages under way";
 const NOT_READY: &str = "this node is not ready";
 const NO_REPLICA: &str = "no storing node can be reached";
 const NO_ROOM: &str = "no storing node has room";
-const TOO_LATE: &str = "too few disks answered in time: it may or may not be stored";
+const TOO_LATE: &str = "too few disks answered in time";
 
 /// The name of a message.
 pub(super) type Name = (StreamId, Nonce, UserName);
