@@ -145,7 +145,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         ask,
     };
     let (mut node, bound) = start::node(config, wires).await?;
-    start::say_ready(&node.mesh, bound);
+    start::say_ready(config, &node.mesh, bound);
     let mut sources = Sources {
         from_peers,
         from_clients,
