@@ -74,80 +74,63 @@ async fn hello_says_who_where_and_what_is_allowed() -> Result<()> {
     Ok(())
 }
 
-/// Lines, the error that each gets, and the id that the error names.
-fn wrong_lines() -> [(&'static str, &'static str, Value); 19] {
-    [
-        ("not json", "bad_request", Value::Null),
-        ("[]", "bad_request", Value::Null),
-        (r#"{"id":5}"#, "bad_request", json!(5)),
-        (r#"{"id":5,"ping":{},"send":{}}"#, "bad_request", json!(5)),
-        (r#"{"id":-1,"ping":{}}"#, "bad_request", Value::Null),
-        (r#"{"id":1.5,"ping":{}}"#, "bad_request", Value::Null),
-        (r#"{"id":"7","ping":{}}"#, "bad_request", Value::Null),
-        (
-            r#"{"id":9007199254740993,"ping":{}}"#,
-            "bad_request",
-            Value::Null,
-        ),
-        (r#"{"id":5,"sned":{}}"#, "unsupported", json!(5)),
-        (
-            r##"{"id":6,"create":{"room":"#x"}}"##,
-            "unsupported",
-            json!(6),
-        ),
-        (
-            r#"{"id":6,"hello":{"user":"@ann"}}"#,
-            "bad_request",
-            json!(6),
-        ),
-        (
-            r#"{"id":6,"send":{"to":"bob","body":1}}"#,
-            "bad_request",
-            json!(6),
-        ),
-        (r#"{"id":6,"send":{"to":"@bob"}}"#, "bad_request", json!(6)),
-        (
-            r#"{"id":6,"send":{"to":"@bob","body":1,"nonce":"x"}}"#,
-            "bad_request",
-            json!(6),
-        ),
-        (
-            r#"{"id":6,"send":{"to":"@bob","body":1,"copies":4}}"#,
-            "bad_request",
-            json!(6),
-        ),
-        (
-            r#"{"id":6,"history":{"of":"@bob","limit":201}}"#,
-            "bad_request",
-            json!(6),
-        ),
-        (
-            r#"{"id":6,"history":{"of":"@bob","before":"01JD2K8M3V000G7T9QW4XN5BRA","after":"01JD2K8M3V000G7T9QW4XN5BRA"}}"#,
-            "bad_request",
-            json!(6),
-        ),
-        (
-            r#"{"id":6,"conversations":{"limit":501}}"#,
-            "bad_request",
-            json!(6),
-        ),
-        (
-            r#"{"id":6,"read":{"of":"@bob","upto":"01jd2k8m3v000g7t9qw4xn5bra"}}"#,
-            "bad_request",
-            json!(6),
-        ),
-    ]
-}
+/// Lines of a wrong form, all `bad_request`, and the `id` that stands in the answer.
+const WRONG: &[(&str, Option<u64>)] = &[
+    ("not json", None),
+    ("[]", None),
+    (r#"{"id":5}"#, Some(5)),
+    (r#"{"id":5,"ping":{},"send":{}}"#, Some(5)),
+    (r#"{"id":5,"ping":{"#, Some(5)),
+    (r#"{"id":5,"ping":{}} more"#, Some(5)),
+    (r#"{"id":-1,"ping":{}}"#, None),
+    (r#"{"id":1.5,"ping":{}}"#, None),
+    (r#"{"id":"7","ping":{}}"#, None),
+    (r#"{"id":null,"ping":{}}"#, None),
+    (r#"{"id":9007199254740993,"ping":{}}"#, None),
+    (r#"{"id":6,"ping":[]}"#, Some(6)),
+    (r#"{"id":6,"hello":{"user":"@ann"}}"#, Some(6)),
+    (r#"{"id":6,"send":{"to":"bob","body":1}}"#, Some(6)),
+    (r#"{"id":6,"send":{"to":"@bob"}}"#, Some(6)),
+    (
+        r#"{"id":6,"send":{"to":"@bob","body":1,"nonce":"x"}}"#,
+        Some(6),
+    ),
+    (
+        r#"{"id":6,"send":{"to":"@bob","body":1,"copies":4}}"#,
+        Some(6),
+    ),
+    (r#"{"id":6,"signal":{"to":"@bob"}}"#, Some(6)),
+    (r#"{"id":6,"history":{"of":"@bob","limit":0}}"#, Some(6)),
+    (r#"{"id":6,"history":{"of":"@bob","limit":201}}"#, Some(6)),
+    (
+        r#"{"id":6,"history":{"of":"@bob","before":"01JD2K8M3V000G7T9QW4XN5BRA","after":"01JD2K8M3V000G7T9QW4XN5BRA"}}"#,
+        Some(6),
+    ),
+    (r#"{"id":6,"conversations":{"limit":501}}"#, Some(6)),
+    (
+        r#"{"id":6,"read":{"of":"@bob","upto":"01jd2k8m3v000g7t9qw4xn5bra"}}"#,
+        Some(6),
+    ),
+    (r##"{"id":6,"watch":{"users":["#room"]}}"##, Some(6)),
+];
 
 #[tokio::test]
 async fn every_line_of_a_wrong_form_gets_its_error_and_the_session_goes_on() -> Result<()> {
     let (_folder, node) = lone().await?;
     let mut ann = node.client("@ann").await?;
-    for (line, code, id) in wrong_lines() {
-        let reply = refused(&mut ann, line, code).await?;
+    for (line, id) in WRONG {
+        let reply = refused(&mut ann, line, "bad_request").await?;
+        let got = reply.get("id").and_then(Value::as_u64);
+        ensure!(got == *id, "{line}: {reply}");
+    }
+    for command in [
+        "edit", "delete", "react", "create", "join", "leave", "invite", "kick", "ban", "unban",
+        "role", "members", "call", "answer",
+    ] {
+        let reply = ann.exchange(command, json!({})).await?;
         ensure!(
-            reply.get("id").cloned().unwrap_or_default() == id,
-            "{line}: {reply}"
+            reply["error"]["code"] == "unsupported",
+            "{command}: {reply}"
         );
     }
     let large = "x".repeat(32 * 1024);
