@@ -3,8 +3,7 @@
 //! One task owns the [`Mesh`]. It waits for whatever comes first, from peers, clients, the store, the
 //! clock or the operator, takes what has gathered meanwhile, hands it to the machine, carries out what
 //! the machine wants, and only then lets frames and pushes leave: one write per connection and batch.
-//! However much has gathered, a round is short: timers, sockets and signals have their turn between
-//! two. The deciding is the machine's; here bytes move.
+//! The deciding is the machine's; here bytes move.
 //!
 //! | module | what |
 //! | --- | --- |
@@ -44,15 +43,9 @@ use sources::{Batch, Signals, Sources, Work};
 /// sockets are read no further: 4,096 messages are some 20 ms of work.
 const INPUTS_MAX: usize = 4096;
 
-/// How long a round may go on before timers, sockets and signals have their turn. Far below a heartbeat's
-/// 250 ms, so that no flood makes this node look dead.
-const ROUND: Duration = Duration::from_millis(10);
-
-/// Steps of the machine between two looks at the clock: some 0.2 ms of messages.
-const STRIDE: usize = 16;
-
-/// Slices of timers' work after each stride: a full mesh under load has more than one at a time.
-const TICKS: usize = 4;
+/// Steps of the machine between two looks at the clock: some 1 ms of messages, so that a long batch keeps no timer
+/// waiting.
+const STRIDE: usize = 64;
 
 /// Questions of the HTTP side that may wait; the asker waits when full.
 const ASKS_MAX: usize = 64;
@@ -194,11 +187,10 @@ impl Node {
         }
     }
 
-    /// Gives the machine what was gathered, for one round at the most. The moment of its end.
+    /// Gives the machine what was gathered, and sees to its timers meanwhile. The moment of its end.
     fn work(&mut self, batch: &mut Batch) -> Now {
-        let began = self.clock.now();
-        let mut now = began;
-        while !batch.is_empty() && now.at.since(began.at) < ROUND {
+        let mut now = self.clock.now();
+        while !batch.is_empty() {
             for work in (0..STRIDE).flat_map(|_| batch.draw()).flatten() {
                 match work {
                     Work::Input(input) => self.handle_at(now, input),
@@ -229,11 +221,8 @@ impl Node {
     }
 
     fn tick(&mut self, now: Now) {
-        for _ in 0..TICKS {
-            let deadline = self.mesh.poll_deadline();
-            if deadline.is_none_or(|deadline| now.at < deadline) {
-                return;
-            }
+        let deadline = self.mesh.poll_deadline();
+        if deadline.is_some_and(|deadline| deadline <= now.at) {
             self.handle_at(now, Input::Tick);
         }
     }
