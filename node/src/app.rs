@@ -1,8 +1,9 @@
 //! The composition root: builds the parts in order, runs the one machine, stops them in reverse.
 //!
 //! One task owns the [`Mesh`]. It waits for whatever comes first, from peers, clients, the store, the
-//! clock or the operator, takes what has gathered meanwhile, hands it to the machine, carries out what
-//! the machine wants, and only then lets frames and pushes leave: one write per connection and batch.
+//! clock or the operator, takes what has gathered meanwhile, hands it to the machine under one reading
+//! of the clock, carries out what the machine wants, and only then lets frames and pushes leave: one
+//! write per connection and batch.
 //! The deciding is the machine's; here bytes move.
 //!
 //! | module | what |
@@ -42,10 +43,6 @@ use sources::{Batch, Signals, Sources, Work};
 /// Inputs that may wait for the machine from peers, and as many from clients. When full, their
 /// sockets are read no further: 4,096 messages are some 20 ms of work.
 const INPUTS_MAX: usize = 4096;
-
-/// Steps of the machine between two looks at the clock: some 1 ms of messages, so that a long batch keeps no timer
-/// waiting.
-const STRIDE: usize = 64;
 
 /// Questions of the HTTP side that may wait; the asker waits when full.
 const ASKS_MAX: usize = 64;
@@ -187,18 +184,17 @@ impl Node {
         }
     }
 
-    /// Gives the machine what was gathered, and sees to its timers meanwhile. The moment of its end.
+    /// Gives the machine all that was gathered. Timers come after it and under the same reading of the
+    /// clock: a frame that waited here must not be taken for silence.
     fn work(&mut self, batch: &mut Batch) -> Now {
-        let mut now = self.clock.now();
+        let now = self.clock.now();
         while !batch.is_empty() {
-            for work in (0..STRIDE).flat_map(|_| batch.draw()).flatten() {
+            for work in batch.draw().into_iter().flatten() {
                 match work {
                     Work::Input(input) => self.handle_at(now, input),
                     Work::Done(done) => self.on_done(now, done),
                 }
             }
-            now = self.clock.now();
-            self.tick(now);
         }
         now
     }
