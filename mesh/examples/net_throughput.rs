@@ -64,28 +64,7 @@ async fn measure(messages: u64, round: u64) {
     let back = up(from_b.recv().await);
     let clock = SystemClock::start();
     let (cpu, begin) = (cpu_seconds(), clock.now());
-    let receiving = tokio::spawn(async move {
-        let mut came = 0;
-        let mut inputs = Vec::new();
-        while came < messages {
-            from_b.recv_many(&mut inputs, 256).await;
-            for input in inputs.drain(..) {
-                assert!(matches!(input, Input::Frame { .. }), "{input:?}");
-                came += 1;
-                if came % (WINDOW / 4) == 0 {
-                    perform(
-                        &b,
-                        Output::Send {
-                            link: back,
-                            envelope: message(came),
-                        },
-                    );
-                    b.flush();
-                }
-            }
-        }
-        b
-    });
+    let receiving = tokio::spawn(receive(b, from_b, back, messages));
     let mut acknowledged = 0;
     for number in 1..=messages {
         while number > acknowledged + WINDOW {
@@ -126,6 +105,31 @@ async fn measure(messages: u64, round: u64) {
     }
     a.close().await;
     b.close().await;
+}
+
+/// Takes that many frames, and says now and then how many have come.
+async fn receive(b: Net, mut from_b: mpsc::Receiver<Input>, back: LinkId, messages: u64) -> Net {
+    let mut came = 0;
+    let mut inputs = Vec::new();
+    while came < messages {
+        from_b.recv_many(&mut inputs, 256).await;
+        for input in inputs.drain(..) {
+            assert!(matches!(input, Input::Frame { .. }), "{input:?}");
+            came += 1;
+            if came % (WINDOW / 4) == 0 {
+                let envelope = message(came);
+                perform(
+                    &b,
+                    Output::Send {
+                        link: back,
+                        envelope,
+                    },
+                );
+                b.flush();
+            }
+        }
+    }
+    b
 }
 
 async fn start() -> (Net, mpsc::Receiver<Input>) {

@@ -1,10 +1,10 @@
 //! The composition root: builds the parts in order, runs the one machine, stops them in reverse.
 //!
 //! One task owns the [`Mesh`]. It waits for whatever comes first, from peers, clients, the store, the
-//! clock or the operator, takes what has gathered meanwhile, hands it to the machine, carries out what
-//! the machine wants, and only then lets frames and pushes leave: one write per connection and batch.
-//! However much has gathered, a round is short: timers, sockets and signals have their turn between
-//! two. The deciding is the machine's; here bytes move.
+//! clock or the operator, takes what has gathered meanwhile, hands it to the machine under one reading
+//! of the clock, carries out what the machine wants, and only then lets frames and pushes leave: one
+//! write per connection and batch.
+//! The deciding is the machine's; here bytes move.
 //!
 //! | module | what |
 //! | --- | --- |
@@ -43,16 +43,6 @@ use sources::{Batch, Signals, Sources, Work};
 /// Inputs that may wait for the machine from peers, and as many from clients. When full, their
 /// sockets are read no further: 4,096 messages are some 20 ms of work.
 const INPUTS_MAX: usize = 4096;
-
-/// How long a round may go on before timers, sockets and signals have their turn. Far below a heartbeat's
-/// 250 ms, so that no flood makes this node look dead.
-const ROUND: Duration = Duration::from_millis(10);
-
-/// Steps of the machine between two looks at the clock: some 0.2 ms of messages.
-const STRIDE: usize = 16;
-
-/// Slices of timers' work after each stride: a full mesh under load has more than one at a time.
-const TICKS: usize = 4;
 
 /// Questions of the HTTP side that may wait; the asker waits when full.
 const ASKS_MAX: usize = 64;
@@ -145,7 +135,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         ask,
     };
     let (mut node, bound) = start::node(config, wires).await?;
-    start::say_ready(&node.mesh, bound);
+    start::say_ready(config, &node.mesh, bound);
     let mut sources = Sources {
         from_peers,
         from_clients,
@@ -194,19 +184,17 @@ impl Node {
         }
     }
 
-    /// Gives the machine what was gathered, for one round at the most. The moment of its end.
+    /// Gives the machine all that was gathered. Timers come after it and under the same reading of the
+    /// clock: a frame that waited here must not be taken for silence.
     fn work(&mut self, batch: &mut Batch) -> Now {
-        let began = self.clock.now();
-        let mut now = began;
-        while !batch.is_empty() && now.at.since(began.at) < ROUND {
-            for work in (0..STRIDE).flat_map(|_| batch.draw()).flatten() {
+        let now = self.clock.now();
+        while !batch.is_empty() {
+            for work in batch.draw().into_iter().flatten() {
                 match work {
                     Work::Input(input) => self.handle_at(now, input),
                     Work::Done(done) => self.on_done(now, done),
                 }
             }
-            now = self.clock.now();
-            self.tick(now);
         }
         now
     }
@@ -229,11 +217,8 @@ impl Node {
     }
 
     fn tick(&mut self, now: Now) {
-        for _ in 0..TICKS {
-            let deadline = self.mesh.poll_deadline();
-            if deadline.is_none_or(|deadline| now.at < deadline) {
-                return;
-            }
+        let deadline = self.mesh.poll_deadline();
+        if deadline.is_some_and(|deadline| deadline <= now.at) {
             self.handle_at(now, Input::Tick);
         }
     }

@@ -41,9 +41,27 @@ enum Operation {
         a: u16,
         b: u16,
     },
+    CutOneWay {
+        from: u16,
+        to: u16,
+    },
     Heal {
         a: u16,
         b: u16,
+    },
+    /// A host does nothing for so long, and then all at once.
+    Pause {
+        host: u16,
+        ms: u64,
+    },
+    /// A node is told to stop, and is gone once it has.
+    Stop {
+        host: u16,
+    },
+    /// A wall clock jumps.
+    Skew {
+        host: u16,
+        ms: i64,
     },
     Wait {
         ms: u64,
@@ -60,7 +78,11 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => any::<u16>().prop_map(|host| Crash { host }),
         1 => any::<u16>().prop_map(|host| Restart { host }),
         1 => any::<(u16, u16)>().prop_map(|(a, b)| Cut { a, b }),
+        1 => any::<(u16, u16)>().prop_map(|(from, to)| CutOneWay { from, to }),
         1 => any::<(u16, u16)>().prop_map(|(a, b)| Heal { a, b }),
+        1 => (any::<u16>(), 1..5_000_u64).prop_map(|(host, ms)| Pause { host, ms }),
+        1 => any::<u16>().prop_map(|host| Stop { host }),
+        1 => (any::<u16>(), -40_000..40_000_i64).prop_map(|(host, ms)| Skew { host, ms }),
         2 => (1..40_u64).prop_map(|ms| Wait { ms }),
         2 => (1..6_000_u64).prop_map(|ms| Wait { ms }),
     ]
@@ -161,16 +183,40 @@ impl Run {
                 }
             }
             Operation::Crash { host } => {
-                let host = self.host(host);
-                if self.world.mesh(host).is_some() {
-                    self.world.crash(host);
-                    self.sessions.retain(|(of, _), _| *of != host);
-                }
+                self.crash(self.host(host));
             }
             Operation::Restart { host } => self.restart(self.host(host)),
             Operation::Cut { a, b } => self.world.cut(self.host(a), self.host(b)),
+            Operation::CutOneWay { from, to } => {
+                self.world.cut_one_way(self.host(from), self.host(to));
+            }
+            Operation::Pause { host, ms } => {
+                let host = self.host(host);
+                self.world.pause(host);
+                self.world.run_for(Duration::from_millis(ms));
+                self.world.unpause(host);
+            }
+            Operation::Stop { host } => self.stop(self.host(host)),
+            Operation::Skew { host, ms } => self.world.skew(self.host(host), ms),
             Operation::Heal { a, b } => self.world.heal(self.host(a), self.host(b)),
             Operation::Wait { ms } => self.world.run_for(Duration::from_millis(ms)),
+        }
+    }
+
+    fn crash(&mut self, host: HostId) {
+        if self.world.mesh(host).is_some() {
+            self.world.crash(host);
+            self.sessions.retain(|(of, _), _| *of != host);
+        }
+    }
+
+    fn stop(&mut self, host: HostId) {
+        if self.world.mesh(host).is_some() {
+            self.world.stop(host);
+            let patience = Duration::from_secs(31);
+            self.world
+                .run_until(patience, |world| world.has_stopped(host));
+            self.crash(host);
         }
     }
 
@@ -280,7 +326,7 @@ proptest! {
     #[test]
     fn what_was_acknowledged_is_there_once_after_any_faults(
         seed in any::<u64>(),
-        count in 1..5u16,
+        count in 1..6u16,
         operations in proptest::collection::vec(operation(), 0..60),
     ) {
         let mut run = Run::new(seed, count);

@@ -1,7 +1,6 @@
 //! What comes to the machine, and how much of it at a time.
 //!
-//! Each source has its share of a batch, so that a flood from one does not keep out the others. What a
-//! round has left of a batch comes first in the next one.
+//! Each source has its share of a batch, so that a flood from one does not keep out the others.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -65,25 +64,15 @@ impl Batch {
 }
 
 impl Sources {
-    /// Waits for the first thing to do or for the deadline, unless something is left, then takes what
-    /// is there. Cancel safe.
+    /// Waits for the first thing to do or for the deadline, then takes what is there. Cancel safe.
     pub(super) async fn gather(&mut self, batch: &mut Batch, wait: Option<Duration>) {
-        if batch.is_empty() {
-            tokio::select! {
-                Some(input) = self.from_peers.recv() => batch.inputs.push_back(input),
-                Some(input) = self.from_clients.recv() => batch.inputs.push_back(input),
-                () = self.from_store.wait() => {}
-                Some(ask) = self.asks.recv() => batch.asks.push(ask),
-                () = self.signals.next() => batch.signals += 1,
-                () = sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => {}
-            }
-        } else {
-            // The sockets have their turn, and a signal is heard.
-            tokio::select! {
-                biased;
-                () = self.signals.next() => batch.signals += 1,
-                () = tokio::task::yield_now() => {}
-            }
+        tokio::select! {
+            Some(input) = self.from_peers.recv() => batch.inputs.push_back(input),
+            Some(input) = self.from_clients.recv() => batch.inputs.push_back(input),
+            () = self.from_store.wait() => {}
+            Some(ask) = self.asks.recv() => batch.asks.push(ask),
+            () = self.signals.next() => batch.signals += 1,
+            () = sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => {}
         }
         self.take(batch);
     }
@@ -194,19 +183,6 @@ mod tests {
             let of_clients = from_clients(&batch);
             assert!(0 < of_clients && of_clients < batch.inputs.len());
         }
-    }
-
-    #[tokio::test]
-    async fn what_is_left_of_a_batch_comes_before_what_is_new() {
-        let (mut sources, to_peers, _to_clients) = sources();
-        let mut batch = Batch::default();
-        (0..3).for_each(|i| to_peers.try_send(peers(i)).unwrap());
-        sources.gather(&mut batch, None).await;
-        assert!(matches!(batch.draw(), [Some(Work::Input(input)), None] if input == peers(0)));
-        to_peers.try_send(peers(3)).unwrap();
-        sources.gather(&mut batch, None).await;
-        assert_eq!(batch.inputs, [peers(1), peers(2), peers(3)]);
-        assert!(!batch.is_empty());
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! From a configuration to running parts, and the line that says so.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use mesh::net::{BindError, Identity, Keys, Limits, Net, SystemClock};
@@ -304,7 +304,7 @@ fn front_config(config: &Config) -> front::Config {
 }
 
 /// The one line on standard output; and, where a person looks on, what a newcomer needs.
-pub(super) fn say_ready(mesh: &Mesh, bound: Bound) {
+pub(super) fn say_ready(config: &Config, mesh: &Mesh, bound: Bound) {
     let admin = bound
         .admin
         .map(|admin| format!(" admin={admin}"))
@@ -320,7 +320,7 @@ pub(super) fn say_ready(mesh: &Mesh, bound: Bound) {
         tracing::warn!(%error, "standard output does not take the ready line");
     }
     if io::stderr().is_terminal() {
-        greet(bound);
+        greet(config, bound);
     }
 }
 
@@ -328,14 +328,27 @@ pub(super) fn say_ready(mesh: &Mesh, bound: Bound) {
     clippy::print_stderr,
     reason = "for the person at the terminal, whatever the log filter"
 )]
-fn greet(bound: Bound) {
-    eprintln!("\n  chat      http://{}/", bound.listen);
+fn greet(config: &Config, bound: Bound) {
+    let key = if config.mesh_key.is_some() {
+        " --mesh-key-file FILE"
+    } else {
+        ""
+    };
+    let admin = bound.admin.unwrap_or(bound.listen);
+    eprintln!("\n  chat      http://{}/", from_here(bound.listen));
+    eprintln!("  the mesh  http://{}/mesh", from_here(admin));
     eprintln!(
-        "  the mesh  http://{}/mesh",
-        bound.admin.unwrap_or(bound.listen)
+        "  one more  chinwag --peer {} --listen 127.0.0.1:0 --mesh-listen 127.0.0.1:0 --data ./chinwag-data-2{key}\n",
+        from_here(bound.mesh)
     );
-    eprintln!(
-        "  one more  chinwag --peer {} --listen 127.0.0.1:0 --mesh-listen 127.0.0.1:0 --data ./chinwag-data-2\n",
-        bound.mesh
-    );
+}
+
+/// How something that listens there is reached from this machine.
+fn from_here(bound: SocketAddr) -> SocketAddr {
+    let ip = match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    SocketAddr::new(ip, bound.port())
 }

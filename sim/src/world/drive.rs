@@ -49,15 +49,13 @@ impl World {
             Output::Send { link, envelope } => self.send(End { host: id, link }, &envelope),
             Output::Dial { dial, target } => {
                 let at = self.now + self.network.latency(&mut self.rng);
-                self.queue.plan(
-                    at,
-                    Happening::Dial {
-                        host: id,
-                        life,
-                        dial,
-                        target,
-                    },
-                );
+                let dialled = Happening::Dial {
+                    host: id,
+                    life,
+                    dial,
+                    target,
+                };
+                self.queue.plan(at, dialled);
             }
             Output::HangUp { link } => self.hang_up(id, link),
             Output::Reply {
@@ -78,15 +76,13 @@ impl World {
             } => self.push(id, &audience, &push, bulk),
             Output::Close { session, code } => self.close_session(id, session, code),
             Output::Append { ticket, events } => {
-                self.queue.plan(
-                    self.now + FLUSH,
-                    Happening::Appended {
-                        host: id,
-                        life,
-                        ticket,
-                        events,
-                    },
-                );
+                let appended = Happening::Appended {
+                    host: id,
+                    life,
+                    ticket,
+                    events,
+                };
+                self.queue.plan(self.now + FLUSH, appended);
             }
             Output::List { stream } => self
                 .host_mut(id)
@@ -94,15 +90,13 @@ impl World {
                 .list(stream)
                 .expect("a simulated disk"),
             Output::Load { ticket, query } => {
-                self.queue.plan(
-                    self.now + LOAD,
-                    Happening::Loaded {
-                        host: id,
-                        life,
-                        ticket,
-                        query,
-                    },
-                );
+                let loaded = Happening::Loaded {
+                    host: id,
+                    life,
+                    ticket,
+                    query,
+                };
+                self.queue.plan(self.now + LOAD, loaded);
             }
             Output::Keep { members } => self.host_mut(id).kept = members,
             Output::KeepEpoch(epoch) => self.host_mut(id).epoch = epoch,

@@ -99,7 +99,10 @@ fn questions_before_a_store_that_answers_nothing_are_bounded_and_later_ones_answ
         world.pass(READ_TIMEOUT);
     }
     assert_eq!(world.nodes[0].streams.loads.len(), LOADS_MAX);
-    assert_eq!(world.counter(0, "reads_refused_total"), READS_MAX as u64);
+    assert_eq!(
+        world.counter(0, "streams_reads_refused_total"),
+        READS_MAX as u64
+    );
     let (answer, complete) = world.ask(0, everything()).unwrap();
     assert_eq!((stamps(answer), complete), (vec![], true));
     world.resume_disks();
