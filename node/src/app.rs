@@ -38,7 +38,7 @@ use crate::history::{Done, History};
 use crate::session::Sessions;
 use crate::telemetry;
 use results::Results;
-use sources::{Batch, Signals, Sources, Work};
+use sources::{Batch, Signals, Sources};
 
 /// Inputs that may wait for the machine from peers, and as many from clients. When full, their
 /// sockets are read no further: 4,096 messages are some 20 ms of work.
@@ -188,13 +188,11 @@ impl Node {
     /// clock: a frame that waited here must not be taken for silence.
     fn work(&mut self, batch: &mut Batch) -> Now {
         let now = self.clock.now();
-        while !batch.is_empty() {
-            for work in batch.draw().into_iter().flatten() {
-                match work {
-                    Work::Input(input) => self.handle_at(now, input),
-                    Work::Done(done) => self.on_done(now, done),
-                }
-            }
+        for input in batch.inputs.drain(..) {
+            self.handle_at(now, input);
+        }
+        for done in batch.done.drain(..) {
+            self.on_done(now, done);
         }
         now
     }

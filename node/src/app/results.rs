@@ -1,6 +1,5 @@
 //! What the store has done, on its way from the store's threads to the machine's task.
 
-use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -30,12 +29,7 @@ impl Results {
     }
 
     /// Moves all results to the end of `into`.
-    pub(super) fn take(&self, into: &mut VecDeque<Done>) {
-        into.extend(
-            self.waiting
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .drain(..),
-        );
+    pub(super) fn take(&self, into: &mut Vec<Done>) {
+        into.append(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }

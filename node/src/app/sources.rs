@@ -2,7 +2,6 @@
 //!
 //! Each source has its share of a batch, so that a flood from one does not keep out the others.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,41 +33,18 @@ pub(super) struct Sources {
 /// What was gathered from the sources and is not worked off.
 #[derive(Default)]
 pub(super) struct Batch {
-    inputs: VecDeque<Input>,
-    done: VecDeque<Done>,
+    pub(super) inputs: Vec<Input>,
+    pub(super) done: Vec<Done>,
     pub(super) asks: Vec<Ask>,
     pub(super) signals: u32,
-}
-
-/// One thing for the machine.
-pub(super) enum Work {
-    /// From a peer or a client.
-    Input(Input),
-    /// From the store.
-    Done(Done),
-}
-
-impl Batch {
-    /// The next thing for the machine: from the sockets and from the store in turn.
-    pub(super) fn draw(&mut self) -> [Option<Work>; 2] {
-        [
-            self.inputs.pop_front().map(Work::Input),
-            self.done.pop_front().map(Work::Done),
-        ]
-    }
-
-    /// Whether the machine has everything.
-    pub(super) fn is_empty(&self) -> bool {
-        self.inputs.is_empty() && self.done.is_empty()
-    }
 }
 
 impl Sources {
     /// Waits for the first thing to do or for the deadline, then takes what is there. Cancel safe.
     pub(super) async fn gather(&mut self, batch: &mut Batch, wait: Option<Duration>) {
         tokio::select! {
-            Some(input) = self.from_peers.recv() => batch.inputs.push_back(input),
-            Some(input) = self.from_clients.recv() => batch.inputs.push_back(input),
+            Some(input) = self.from_peers.recv() => batch.inputs.push(input),
+            Some(input) = self.from_clients.recv() => batch.inputs.push(input),
             () = self.from_store.wait() => {}
             Some(ask) = self.asks.recv() => batch.asks.push(ask),
             () = self.signals.next() => batch.signals += 1,
@@ -95,10 +71,10 @@ impl Sources {
 }
 
 /// Moves what waits, until there are `most`.
-fn take(from: &mut Receiver<Input>, into: &mut VecDeque<Input>, most: usize) {
+fn take(from: &mut Receiver<Input>, into: &mut Vec<Input>, most: usize) {
     while into.len() < most {
         let Ok(item) = from.try_recv() else { return };
-        into.push_back(item);
+        into.push(item);
     }
 }
 
@@ -190,6 +166,6 @@ mod tests {
         let (mut sources, _to_peers, _to_clients) = sources();
         let mut batch = Batch::default();
         sources.gather(&mut batch, Some(Duration::ZERO)).await;
-        assert!(batch.is_empty() && batch.signals == 0);
+        assert!(batch.inputs.is_empty() && batch.done.is_empty() && batch.signals == 0);
     }
 }
