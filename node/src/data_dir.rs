@@ -23,13 +23,14 @@ use std::path::{Path, PathBuf};
 use mesh::id::Epoch;
 use mesh::net::Identity;
 use mesh::proto::KeptMember;
-use rustix::fs::{FlockOperation, flock};
+
+use crate::dir_lock::DirLock;
 
 /// An open data directory, locked for this process until it is dropped.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    _lock: File,
+    _lock: DirLock,
 }
 
 /// Why a data directory cannot be used. Says what to do.
@@ -84,21 +85,10 @@ impl DataDir {
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
         let created = DirBuilder::new().recursive(true).mode(0o700).create(path);
         created.map_err(disk("cannot create", path))?;
-        let lock = path.join("lock");
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&lock)
-            .map_err(disk("cannot open", &lock))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self {
-                path: path.to_owned(),
-                _lock: file,
-            }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(DataDirError::Locked(path.to_owned())),
-            Err(error) => Err(disk("cannot lock", &lock)(error.into())),
+        let path = path.to_owned();
+        match DirLock::take(&path).map_err(disk("cannot lock", &path))? {
+            Some(lock) => Ok(Self { path, _lock: lock }),
+            None => Err(DataDirError::Locked(path)),
         }
     }
 

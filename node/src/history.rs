@@ -44,7 +44,6 @@ mod tails;
 mod writer;
 
 use std::fmt;
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -66,6 +65,8 @@ use read::Job;
 use stats::Stats;
 use tails::Tails;
 use writer::Command;
+
+use crate::dir_lock::DirLock;
 
 /// What can be tuned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,7 +170,7 @@ pub struct History {
     flusher: Option<JoinHandle<()>>,
     readers: Vec<JoinHandle<()>>,
     /// Held until everything else is gone.
-    _lock: File,
+    _lock: DirLock,
 }
 
 /// What the threads share.

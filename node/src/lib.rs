@@ -5,6 +5,7 @@ pub mod chat_client;
 pub mod cli;
 pub mod config;
 pub mod data_dir;
+mod dir_lock;
 pub mod front;
 pub mod history;
 pub mod protocol;

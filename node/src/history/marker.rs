@@ -4,19 +4,17 @@
 //! as `new` before anything else, as `ready` once all of it is on disk. A directory whose marker
 //! still says `new` never held an acknowledged event, and is made anew.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
-
 use mesh::id::NodeId;
 
 use super::OpenError;
 use super::journal::sync_dir;
+use crate::dir_lock::DirLock;
 
 const NAME: &str = "store";
 /// The version of everything in the directory.
@@ -33,27 +31,17 @@ pub(super) struct Marker {
     pub(super) ready: bool,
 }
 
-/// Makes the directory where there is none, and locks it until the file is dropped.
-pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
+/// Makes the directory where there is none, and locks it.
+pub(super) fn lock(dir: &Path) -> Result<DirLock, OpenError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(dir)
         .map_err(|e| OpenError::io(dir, e))?;
-    let path = dir.join("lock");
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(|e| OpenError::io(&path, e))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => Err(OpenError::Locked {
-            dir: dir.to_owned(),
-        }),
-        Err(e) => Err(OpenError::io(&path, e.into())),
-    }
+    let lock = DirLock::take(dir).map_err(|e| OpenError::io(dir, e))?;
+    lock.ok_or_else(|| OpenError::Locked {
+        dir: dir.to_owned(),
+    })
 }
 
 /// Reads the marker; `None` where there is none and nothing else either.

@@ -25,6 +25,7 @@ use super::writer::Writer;
 use super::{
     Config, History, QUESTIONS_MAX, Report, SHARDS, Shared, State, Stop, WAITING_MAX, fold, read,
 };
+use crate::dir_lock::DirLock;
 
 /// The smallest journal file, bytes: any usual event fits.
 const JOURNAL_FILE_MIN: u64 = 64 * 1024;
@@ -148,7 +149,7 @@ impl History {
     fn start(
         config: Config,
         report: Report,
-        lock: fs::File,
+        lock: DirLock,
         opened: Opening,
     ) -> Result<Self, OpenError> {
         let dir = config.dir.clone();
