@@ -482,6 +482,23 @@ fn a_resume_on_another_node_sends_what_is_newer_and_what_is_new_elsewhere() {
 }
 
 #[test]
+fn who_asks_a_node_at_the_moment_of_its_restart_gets_what_others_kept_meanwhile() {
+    let mut world = settled(23, 2);
+    let ann = world.hello(HostId(0), "@ann", None);
+    say(&mut world, ann, "@bob", "1");
+    world.crash(HostId(1));
+    world.run_for(10 * SECOND);
+    let (_, copies) = say(&mut world, ann, "@bob", "2");
+    assert_eq!(copies, 1, "nobody else can be reached");
+    world.start(HostId(1));
+    let bob = world.hello(HostId(1), "@bob", None);
+    assert_eq!(
+        history(&mut world, bob, "@ann"),
+        (vec!["1".to_owned(), "2".to_owned()], false, true)
+    );
+}
+
+#[test]
 fn hello_without_resume_gets_no_resumed_and_an_empty_one_does() {
     let mut world = settled(13, 2);
     let plain = world.hello(HostId(0), "@ann", None);

@@ -410,9 +410,11 @@ impl Streams {
         self.room = room;
     }
 
-    /// The node has been ready once: appends no longer wait for kept members.
+    /// The node has been ready once: appends and questions no longer wait for kept members.
     pub fn on_ready(&mut self, view: impl Surroundings, clock: &mut Clock, out: &mut Outbox) {
         self.ready = true;
+        self.revisiting_reads.start();
+        self.revisit_some(view, out);
         self.admit_held(view, clock, out);
         self.settle_with(view, clock, out);
     }

@@ -2,8 +2,11 @@
 //!
 //! Until replicas repair each other, any single one may lack what it missed, so all are asked. An
 //! answer is complete while fewer than two storing members failed to give theirs: every event that was
-//! acknowledged with two copies is with one of the others.
+//! acknowledged with two copies is with one of the others. A node that has never been ready has yet to
+//! find those whom it knows, and they may have acknowledged on one disk while it was away: a question
+//! stays open for them until the node is ready, and is incomplete where that takes too long.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::event::SharedEvent;
@@ -61,6 +64,14 @@ pub(super) struct Reading {
     answers: Vec<(NodeId, Answer)>,
     /// Storing members that could not be asked or did not answer.
     missing: usize,
+    /// The node was not ready yet: whoever else can be reached by then is asked too.
+    open: bool,
+}
+
+impl Reading {
+    fn is_over(&self) -> bool {
+        self.waiting.is_empty() && !self.open
+    }
 }
 
 impl Streams {
@@ -86,8 +97,33 @@ impl Streams {
             waiting: Vec::new(),
             answers: Vec::new(),
             missing: 0,
+            open: !self.ready,
         };
+        self.ask_others(near, question, &mut reading, out);
+        self.stats.reads += 1;
+        if reading.is_over() {
+            self.answered.push_back(question);
+        }
+        self.reads.insert(question, reading);
+        true
+    }
+
+    /// Asks all reachable storing members that were not asked yet.
+    fn ask_others(
+        &mut self,
+        near: impl Surroundings,
+        question: u64,
+        reading: &mut Reading,
+        out: &mut Outbox,
+    ) {
+        let waiting = reading.waiting.iter().map(|(node, _)| *node);
+        let answered = reading.answers.iter().map(|(node, _)| *node);
+        let asked: BTreeSet<NodeId> = waiting.chain(answered).collect();
+        reading.missing = 0;
         for &(node, _) in near.storing() {
+            if asked.contains(&node) {
+                continue;
+            }
             if !near.reachable(node) {
                 reading.missing += 1;
                 continue;
@@ -101,12 +137,6 @@ impl Streams {
             }
             reading.waiting.push((node, Vec::new()));
         }
-        self.stats.reads += 1;
-        if reading.waiting.is_empty() {
-            self.answered.push_back(question);
-        }
-        self.reads.insert(question, reading);
-        true
     }
 
     /// Asks for the caller; the answer is an event in any case.
@@ -169,25 +199,31 @@ impl Streams {
                 reading.missing += 1;
             }
         }
-        if reading.waiting.is_empty() {
+        if reading.is_over() {
             self.finish_read(near, question, out);
         }
     }
 
-    /// Some node can no longer be reached: nobody waits for its answer.
+    /// Some node can no longer be reached, and nobody waits for its answer; or it now can be.
     pub(super) fn revisit_read(
         &mut self,
         near: impl Surroundings,
         question: u64,
         out: &mut Outbox,
     ) {
-        let Some(reading) = self.reads.get_mut(&question) else {
+        let Some(mut reading) = self.reads.remove(&question) else {
             return;
         };
         let before = reading.waiting.len();
         reading.waiting.retain(|(node, _)| near.reachable(*node));
         reading.missing += before - reading.waiting.len();
-        if reading.waiting.is_empty() {
+        if reading.open {
+            self.ask_others(near, question, &mut reading, out);
+            reading.open = !self.ready;
+        }
+        let over = reading.is_over();
+        self.reads.insert(question, reading);
+        if over {
             self.finish_read(near, question, out);
         }
     }
@@ -211,7 +247,10 @@ impl Streams {
             return;
         };
         let missing = reading.missing + reading.waiting.len();
-        let complete = Completeness::of(reading.answers.len(), missing);
+        let complete = match reading.open {
+            true => Completeness::Partial,
+            false => Completeness::of(reading.answers.len(), missing),
+        };
         match reading.query {
             Query::Range(range) => {
                 let page = self.union_of_pages(&range, reading.answers);

@@ -123,6 +123,40 @@ fn who_becomes_unreachable_is_not_waited_for() {
     assert!(world.read_result(0, ticket).unwrap().1);
 }
 
+/// The second of two nodes has restarted and does not reach the first yet, which went on alone.
+fn restarted() -> World {
+    let mut world = World::unready(2, 2, Default::default());
+    world.nodes[0].disk.put(&message_at(1, "1"));
+    world.nodes[0].disk.put(&message_at(2, "1"));
+    world.nodes[1].disk.put(&message_at(1, "1"));
+    world.isolate(&[1]);
+    world
+}
+
+#[test]
+fn a_question_to_a_node_that_was_never_ready_waits_for_those_whom_it_knows() {
+    let mut world = restarted();
+    let ticket = world.start_read(1, everything());
+    world.run();
+    assert_eq!(world.read_result(1, ticket), None);
+    world.heal();
+    world.run();
+    assert_eq!(world.read_result(1, ticket), None, "others may come yet");
+    world.ready(1);
+    world.run();
+    let (answer, complete) = world.read_result(1, ticket).unwrap();
+    assert_eq!((stamps(answer), complete), (vec![1, 2], true));
+}
+
+#[test]
+fn an_answer_of_a_node_that_was_never_ready_is_incomplete() {
+    let mut world = restarted();
+    let ticket = world.start_read(1, everything());
+    world.pass(READ_TIMEOUT);
+    let (answer, complete) = world.read_result(1, ticket).unwrap();
+    assert_eq!((stamps(answer), complete), (vec![1], false));
+}
+
 #[test]
 fn a_stopping_node_still_answers() {
     let mut world = scattered();
