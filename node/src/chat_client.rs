@@ -19,6 +19,7 @@
 mod backoff;
 mod driver;
 mod endpoint;
+mod fill;
 mod held;
 mod lines;
 mod link;

@@ -7,6 +7,8 @@ import { Client, timeOf } from "./client.js";
 const NAME = /^@[A-Za-z0-9._:-]{1,64}$/;
 const NAME_HELP = "A name has 1 to 64 letters (A–Z), digits or . _ - :";
 const REMEMBERED = "chinwag.user";
+/** An incomplete list of conversations is asked for again after that. */
+const AGAIN_MS = 5_000;
 /** Messages of one author closer than that stand together. */
 const GROUP_MS = 5 * 60_000;
 /** Typing is told that often, and shown that long after it was told. */
@@ -129,7 +131,7 @@ function signIn(user) {
   client.addEventListener("presence", ({ detail }) => onPresence(detail));
   client.addEventListener("signal", ({ detail }) => onSignal(detail));
   client.addEventListener("receipt", ({ detail }) => onReceipt(detail));
-  client.addEventListener("resumed", refreshSoon);
+  client.addEventListener("resumed", () => refreshSoon());
   client.start();
   renderList();
   route();
@@ -177,7 +179,7 @@ function onState({ target, detail: { state, error } }) {
 async function refresh() {
   const asking = client;
   try {
-    const { conversations } = await asking.request("conversations", { limit: 500 });
+    const { conversations, complete } = await asking.request("conversations", { limit: 500 });
     if (asking !== client) return;
     for (const { of, last, unread, read } of conversations) {
       const message = last?.message;
@@ -187,6 +189,7 @@ async function refresh() {
     }
     asking.watch([...listed.keys()].filter((of) => of.startsWith("@")));
     markRead();
+    if (complete === false) refreshSoon(AGAIN_MS);
   } catch {
     // The next connection asks again.
   }
@@ -194,9 +197,9 @@ async function refresh() {
 }
 
 /** Counts may have changed in a way that only the node knows. */
-function refreshSoon() {
+function refreshSoon(delay = 300) {
   clearTimeout(refreshTimer);
-  refreshTimer = setTimeout(() => client?.state === "online" && refresh(), 300);
+  refreshTimer = setTimeout(() => client?.state === "online" && refresh(), delay);
 }
 
 function entry(of) {

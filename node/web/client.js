@@ -49,8 +49,9 @@ const TRIES = 4;
 const WINDOW_MAX = 1000;
 /** Events that arrive at two nodes at once may be ordered either way within that time. */
 const OVERLAP_MS = 120_000;
-/** Incomplete answers are asked for again after that. */
-const AGAIN_MS = 10_000;
+/** Incomplete answers are asked for again after that, then after twice that, and so on up to LONGEST. */
+const AGAIN_FIRST_MS = 500;
+const AGAIN_LONGEST_MS = 10_000;
 const PAGE = 50;
 const PAGE_MAX = 200;
 
@@ -272,7 +273,10 @@ export class Client extends EventTarget {
     conversation.more = page.more;
     conversation.complete = page.complete !== false;
     conversation.loaded = true;
-    if (before === undefined) conversation.upto = conversation.newest;
+    if (before === undefined) {
+      conversation.upto = conversation.complete ? conversation.newest : conversation.messages[0]?.id;
+      if (!conversation.complete) this.fill(conversation);
+    }
     this.changed(of);
     return conversation;
   }
@@ -488,20 +492,31 @@ export class Client extends EventTarget {
     conversation.filling = true;
     try {
       const overlap = Math.max(0, timeOf(conversation.upto ?? LOWEST_ID) - OVERLAP_MS);
-      let after = ulid(overlap, 0n);
-      for (;;) {
-        const page = await this.request("history", { of: conversation.of, after, limit: PAGE_MAX });
-        messagesOf(page).forEach((message) => this.onMessage(message));
-        const last = Object.values(page.events.at(-1) ?? {})[0];
-        if (page.more && last) after = last.id;
-        else if (page.complete === false) await new Promise((done) => setTimeout(done, AGAIN_MS));
-        else break;
+      const from = ulid(overlap, 0n);
+      for (let again = AGAIN_FIRST_MS; !(await this.readOn(conversation, from)); ) {
+        await new Promise((done) => setTimeout(done, again));
+        again = Math.min(2 * again, AGAIN_LONGEST_MS);
       }
       conversation.upto = conversation.newest ?? conversation.upto;
+      conversation.complete = true;
+      this.changed(conversation.of);
     } catch {
       // The next resume names the old `upto` and starts over.
     } finally {
       conversation.filling = false;
+    }
+  }
+
+  /** Reads everything behind an id. False: some page was incomplete. */
+  async readOn({ of }, after) {
+    let complete = true;
+    for (;;) {
+      const page = await this.request("history", { of, after, limit: PAGE_MAX });
+      messagesOf(page).forEach((message) => this.onMessage(message));
+      complete &&= page.complete !== false;
+      const last = Object.values(page.events.at(-1) ?? {})[0];
+      if (!page.more || !last) return complete;
+      after = last.id;
     }
   }
 

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mesh::id::{EventId, Nonce};
+use mesh::id::Nonce;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::backoff::Backoff;
+use super::fill::Fill;
 use super::held::Held;
 use super::lines::{self, Bye, Incoming, Message, Page, Refusal, Resumed, Welcome};
 use super::link::{Link, Received};
@@ -20,9 +21,6 @@ const QUIET: Duration = Duration::from_secs(20);
 
 /// A `hello` that is not answered by then is given up.
 const HELLO: Duration = Duration::from_secs(10);
-
-/// An incomplete page is asked for again after that.
-const AGAIN: Duration = Duration::from_secs(10);
 
 /// What a handle asks of the task.
 #[derive(Debug)]
@@ -84,8 +82,8 @@ struct Talk {
     refusal: Option<Refusal>,
     began: Instant,
     heard: Instant,
-    /// Pages of history to ask for: when, and after which id.
-    fills: BTreeMap<String, (Instant, EventId)>,
+    /// Conversations that are read on.
+    fills: BTreeMap<String, Fill>,
 }
 
 impl Driver {
@@ -234,7 +232,7 @@ impl Driver {
 
     fn on_resumed(&mut self, talk: &mut Talk, resumed: &Resumed) {
         for (of, after) in self.held.end_resume(resumed) {
-            talk.fills.insert(of, (Instant::now(), after));
+            talk.fills.insert(of, Fill::new(Instant::now(), after));
         }
     }
 
@@ -302,6 +300,7 @@ impl Driver {
             .and_then(lines::typed::<Page>)
         else {
             // Without the page `upto` stays, and the next resume names it.
+            talk.fills.remove(&of);
             return;
         };
         let last = page.messages.last().map(|message| message.id);
@@ -310,15 +309,10 @@ impl Driver {
                 self.tell(Event::Message(message)).await;
             }
         }
-        match last {
-            Some(last) if page.more => {
-                talk.fills.insert(of, (Instant::now(), last));
-            }
-            _ if page.complete => self.held.filled(&of),
-            last => {
-                let after = last.unwrap_or(EventId::MIN);
-                talk.fills.insert(of, (Instant::now() + AGAIN, after));
-            }
+        let done = |fill: &mut Fill| fill.on_page(Instant::now(), last, page.more, page.complete);
+        if talk.fills.get_mut(&of).is_some_and(done) {
+            talk.fills.remove(&of);
+            self.held.filled(&of);
         }
     }
 
@@ -356,14 +350,12 @@ impl Driver {
         for (nonce, fields) in self.outbox.take_due(now) {
             talk.ask("send", fields, Pending::Send(nonce)).await?;
         }
-        let due = talk.fills.iter().filter(|(_, (at, _))| *at <= now);
-        let due: Vec<String> = due.map(|(of, _)| of.clone()).collect();
-        for of in due {
-            let (_, after) = talk.fills.remove(&of).expect("listed");
-            if self.held.filling(&of) {
-                let fields = json!({"of": of, "after": after.to_string(), "limit": 200});
-                talk.ask("history", fields, Pending::Fill { of }).await?;
-            }
+        talk.fills.retain(|of, _| self.held.filling(of));
+        let due = talk.fills.iter_mut();
+        let due = due.filter_map(|(of, fill)| Some((of.clone(), fill.take_due(now)?)));
+        for (of, after) in due.collect::<Vec<_>>() {
+            let fields = json!({"of": of, "after": after.to_string(), "limit": 200});
+            talk.ask("history", fields, Pending::Fill { of }).await?;
         }
         if now >= talk.heard + QUIET && !talk.asked_for_life() {
             talk.ask("ping", json!({}), Pending::Ping).await?;
@@ -382,7 +374,7 @@ impl Driver {
             QUIET
         };
         let sends = self.outbox.next_due().into_iter();
-        let fills = talk.fills.values().map(|(at, _)| *at);
+        let fills = talk.fills.values().filter_map(Fill::due);
         let earliest = sends.chain(fills).min();
         earliest.map_or(talk.heard + quiet, |due| due.min(talk.heard + quiet))
     }

@@ -75,7 +75,7 @@ impl Held {
             }
             if more || !resumed.complete {
                 window.filling = true;
-                open.push((of.clone(), window.read_on_from(more)));
+                open.push((of.clone(), window.read_on_from(more && resumed.complete)));
             } else {
                 window.settle();
             }
@@ -166,11 +166,11 @@ impl Window {
         self.ids.retain(|id| got.contains(id) || Some(*id) > upto);
     }
 
-    /// After the last event sent where there is more, else two minutes before what is complete: ids
+    /// After the last event sent where only newer ones are left, else two minutes before what is complete: ids
     /// of several nodes may come in either order for so long.
-    fn read_on_from(&self, more: bool) -> EventId {
+    fn read_on_from(&self, only_newer: bool) -> EventId {
         const OVERLAP_MS: u64 = 120_000;
-        let last_sent = self.got.last().copied().filter(|_| more);
+        let last_sent = self.got.last().copied().filter(|_| only_newer);
         let before = || {
             let upto = self.upto.unwrap_or(EventId::MIN);
             let ms = upto.stamp.unix_ms().saturating_sub(OVERLAP_MS);
