@@ -25,6 +25,10 @@ use mesh::proto::output::Ticket;
 use mesh::store::Outcome;
 use mesh::time::Stamp;
 
+/// As in the node.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Characters of a body, so that an encoded event takes about 200 bytes.
 const BODY: usize = 120;
 
