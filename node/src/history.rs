@@ -19,6 +19,7 @@
 //! | `fold` | moves tails into blocks, and flushes them |
 //! | `read`, `cursor` | answers questions from both |
 //! | `nonces` | proves that a nonce is new |
+//! | `stored` | proves that a stream has nothing in sled |
 //! | `marker` | whose directory it is |
 //!
 //! Nothing on the way of an acknowledgement waits for sled, but where an event may be in a block
@@ -32,6 +33,7 @@ mod block;
 mod blocking;
 mod cursor;
 mod database;
+mod filter;
 mod fold;
 mod journal;
 mod marker;
@@ -40,6 +42,7 @@ mod open;
 mod queue;
 mod read;
 mod stats;
+mod stored;
 mod tails;
 mod writer;
 
@@ -63,6 +66,7 @@ use database::Database;
 use queue::Queue;
 use read::Job;
 use stats::Stats;
+use stored::Stored;
 use tails::Tails;
 use writer::Command;
 
@@ -76,12 +80,12 @@ pub struct Config {
     /// Below that many free bytes on the file system nothing is stored. Default 512 MiB: room for
     /// folding what is in the journal, several times over.
     pub min_free: u64,
-    /// The most memory that tails take, bytes; above it appends wait, and folding begins at three
-    /// quarters. Default 32 MiB: about 90,000 events of 200 bytes. More makes fewer and larger
+    /// The most memory that tails take, bytes; above it appends wait, and folding begins at seven
+    /// eighths. Default 32 MiB: about 90,000 events of 200 bytes. More makes fewer and larger
     /// changes to blocks, and a longer replay at the start.
     pub tail_bytes: usize,
-    /// Events of one stream that are folded without waiting for anything else, bytes. Default
-    /// 16 KiB: two full blocks.
+    /// A tail is full with that many bytes of events; when enough of them are, they are folded
+    /// together. Default 16 KiB: two full blocks.
     pub full_tail_bytes: usize,
     /// Events of one block before compression, bytes. Default 8 KiB: with larger ones sled's pages
     /// would go to files that it never flushes.
@@ -198,6 +202,9 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     tails: Tails,
+    stored: Stored,
+    /// Streams are being folded in turn, to make room.
+    rounding: bool,
     /// The journal needs everything up to this record folded and flushed.
     needed_safe: u64,
     /// Everything up to this record is.

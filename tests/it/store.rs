@@ -48,8 +48,8 @@ fn config(dir: &std::path::Path, size: Size) -> Config {
     match size {
         Size::Usual => usual,
         Size::Tiny => Config {
-            tail_bytes: 6_000,
-            full_tail_bytes: 600,
+            tail_bytes: 3_000,
+            full_tail_bytes: 20,
             block_bytes: 400,
             journal_file_bytes: 256 * 1024,
             journal_files: 2,

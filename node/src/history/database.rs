@@ -174,6 +174,17 @@ impl Database {
         )
     }
 
+    /// Every stream that has a head.
+    pub(super) fn streams(&self) -> impl Iterator<Item = Result<StreamId, StoreError>> {
+        let keys = self.db.scan_prefix([HEAD]).keys();
+        keys.map(|key| {
+            let key = key.map_err(|e| failed(&e))?;
+            let id = key.get(1..).and_then(|id| id.first_chunk().copied());
+            let id = id.ok_or_else(|| StoreError("the history is damaged: a key".to_owned()))?;
+            Ok(StreamId(u128::from_be_bytes(id)))
+        })
+    }
+
     /// The block with the greatest first id below `id`.
     pub(super) fn block_below(
         &self,

@@ -1,18 +1,19 @@
 //! Folding: putting tails into blocks, on a thread of its own.
 //!
-//! A tail is folded when it is full; the one that has waited for longest is folded when the tails
-//! together come near their bound, or when the journal wants the oldest of its files back; all are
-//! folded when the store is closed. Blocks and heads of the streams folded together change in one
-//! batch.
+//! Full tails are folded once there are enough of them for a batch of the database. When the tails
+//! together come near their bound, streams are folded in turn, round and round in the order of their
+//! ids: neighbours share pages of the database, and each waits for a whole round, as the oldest would.
+//! When the journal wants the oldest of its files back, the streams that need it are folded; all are
+//! when the store is closed. Blocks and heads of the streams folded together change in one batch.
 //!
 //! New events go behind the last block, together with as many of the small blocks there as are not
 //! larger than what comes: so each event is rewritten a logarithmic number of times before it is in
-//! a full block. A late event goes to the block with the greatest first id below its own.
+//! a block that stays. A late event goes to the block with the greatest first id below its own.
 //!
 //! A second thread flushes the database when enough was folded, or when the journal needs it; what
 //! was folded before a flush began is not needed in the journal once it has succeeded.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -28,10 +29,13 @@ use super::{Shared, State, Stop, shard_index, wait};
 /// The database is flushed when that many bytes of events were folded: half a journal file.
 const FLUSH_BYTES: usize = 32 * 1024 * 1024;
 
-/// The most streams that are folded together: sled writes out its buffer after each batch, which
-/// costs more than a small fold, and a batch of that many keeps readers waiting for about a
-/// millisecond.
+/// The most streams that are folded together: sled writes out its buffer after each batch and wakes
+/// all its threads, which costs more than a small fold, and a batch of that many keeps readers waiting
+/// for about a millisecond.
 pub(super) const TOGETHER: usize = 32;
+
+/// Streams that are taken note of at a time.
+const SLICE: usize = 1_024;
 
 /// Small blocks at a stream's end that are left unmerged.
 const OPEN_MAX: usize = 8;
@@ -39,31 +43,47 @@ const OPEN_MAX: usize = 8;
 impl Shared {
     /// Whether the folding thread has something to do.
     pub(super) fn wants_fold(&self, state: &State) -> bool {
-        let tails = &state.tails;
-        tails.any_full() || self.wants_oldest(state)
+        self.wants_full(state) || self.wants_oldest(state) || self.wants_round(state)
     }
 
-    /// Whether the stream that has waited for longest is to be folded.
+    /// Whether enough is in full tails that a batch of the database is worth it.
+    fn wants_full(&self, state: &State) -> bool {
+        state.tails.full_sum() >= TOGETHER * self.config.full_tail_bytes
+    }
+
+    /// Whether the streams that have waited for longest are to be folded.
     fn wants_oldest(&self, state: &State) -> bool {
-        let tails = &state.tails;
-        let near_bound = tails.bytes() > self.config.tail_bytes / 4 * 3;
-        let journal_wants = tails.needed_from() <= state.needed_safe;
-        tails.dirty() > 0 && (near_bound || journal_wants || state.stop == Stop::Finish)
+        state.tails.dirty() > 0 && state.tails.needed_from() <= state.needed_safe
+    }
+
+    /// Whether streams are to be folded in turn.
+    fn wants_round(&self, state: &State) -> bool {
+        // Once begun it goes on for a while: starting and stopping costs as much as a small fold.
+        let eighths = if state.rounding { 6 } else { 7 };
+        let near_bound = state.tails.bytes() > self.config.tail_bytes / 8 * eighths;
+        state.tails.dirty() > 0 && (near_bound || state.stop == Stop::Finish)
     }
 
     fn next_folds(&self, state: &mut State) -> Vec<Folding> {
+        state.rounding = self.wants_round(state);
         // Full ones first: they free the most for what they cost.
-        let full = state.tails.full(TOGETHER);
-        if full.is_empty() && self.wants_oldest(state) {
+        if self.wants_full(state) {
+            state.tails.full(TOGETHER)
+        } else if self.wants_oldest(state) {
             state.tails.oldest(TOGETHER)
+        } else if self.wants_round(state) {
+            state.tails.next_round(TOGETHER)
         } else {
-            full
+            Vec::new()
         }
     }
 }
 
 /// Runs the folding thread.
 pub(super) fn run(shared: &Arc<Shared>) {
+    if let Err(e) = find_stored(shared) {
+        return shared.fail(e);
+    }
     let mut state = shared.state();
     while state.stop != Stop::Abandon {
         let foldings = shared.next_folds(&mut state);
@@ -94,6 +114,23 @@ pub(super) fn run(shared: &Arc<Shared>) {
     }
 }
 
+/// Takes note of every stream that has a head in the database.
+fn find_stored(shared: &Shared) -> Result<(), StoreError> {
+    let mut streams = shared.database.streams().peekable();
+    while streams.peek().is_some() {
+        let found: Vec<StreamId> = streams.by_ref().take(SLICE).collect::<Result<_, _>>()?;
+        let mut state = shared.state();
+        if state.stop == Stop::Abandon {
+            return Ok(());
+        }
+        found
+            .into_iter()
+            .for_each(|stream| state.stored.add(stream));
+    }
+    shared.state().stored.set_known();
+    Ok(())
+}
+
 /// Folds streams, on the only thread that does so.
 pub(super) fn fold(shared: &Shared, foldings: Vec<Folding>) -> Result<(), StoreError> {
     // Blocks are read and made before readers are held up.
@@ -105,6 +142,7 @@ pub(super) fn fold(shared: &Shared, foldings: Vec<Folding>) -> Result<(), StoreE
     shared.database.apply(change)?;
     let mut state = shared.state();
     for (stream, head) in heads {
+        state.stored.add(stream);
         state.tails.folded(stream, head);
     }
     for i in touched {
@@ -151,16 +189,15 @@ struct Fold<'a> {
 impl Fold<'_> {
     /// Adds to the change what becomes of the stream's blocks, and gives its new head.
     fn plan(mut self, folding: Folding) -> Result<Head, StoreError> {
-        let (mut head, events) = (folding.head, folding.events);
+        let (mut head, mut events) = (folding.head, folding.events);
         let late = events.partition_point(|event| !head.is_below(event.id));
         let (late, new) = events.split_at(late);
         let keep = self.open_kept(&head, late, new);
         let end = head.open.get(keep).map(|(first, _)| *first);
-        let before_end = late.partition_point(|event| end.is_none_or(|end| event.id < end));
-        let (late, beside_end) = late.split_at(before_end);
-        self.late(late, &mut head)?;
-        let at_end = [beside_end, new].concat();
-        self.end(keep, &at_end, &mut head)?;
+        let late = late.partition_point(|event| end.is_none_or(|end| event.id < end));
+        let at_end = events.split_off(late);
+        self.late(events, &mut head)?;
+        self.end(keep, at_end, &mut head)?;
         head.folded = folding.upto;
         self.change.head(self.stream, &head);
         Ok(head)
@@ -187,19 +224,19 @@ impl Fold<'_> {
     }
 
     /// Puts events that lie among old blocks where they belong.
-    fn late(&mut self, mut events: &[Encoded], head: &mut Head) -> Result<(), StoreError> {
-        while let Some(event) = events.first() {
+    fn late(&mut self, events: Vec<Encoded>, head: &mut Head) -> Result<(), StoreError> {
+        let mut events = VecDeque::from(events);
+        while let Some(event) = events.front() {
             let below = self.database.block_below(self.stream, event.id)?;
             let next = self.database.block_from(self.stream, event.id)?;
             let upto = next.map_or(EventId::MAX, |block| block.first);
             if upto == event.id {
                 // In blocks already, and still one event.
-                events = &events[1..];
+                events.pop_front();
                 continue;
             }
             let together = events.partition_point(|event| event.id < upto);
-            let (here, rest) = events.split_at(together);
-            events = rest;
+            let here = events.drain(..together).collect();
             let below = below.filter(|block| block.parts == 0);
             self.rewrite(below.into_iter().collect(), here, Fill::Even, head);
         }
@@ -207,7 +244,12 @@ impl Fold<'_> {
     }
 
     /// Puts events behind all blocks but the small ones that are merged with them.
-    fn end(&mut self, keep: usize, events: &[Encoded], head: &mut Head) -> Result<(), StoreError> {
+    fn end(
+        &mut self,
+        keep: usize,
+        events: Vec<Encoded>,
+        head: &mut Head,
+    ) -> Result<(), StoreError> {
         let mut merged = Vec::new();
         for (first, _) in head.open.split_off(keep) {
             let block = self.database.block_from(self.stream, first)?;
@@ -220,7 +262,8 @@ impl Fold<'_> {
             return Ok(());
         }
         let made = self.rewrite(merged, events, Fill::Full, head);
-        let small = |raw: usize| raw < self.limit / 4 * 3;
+        // A quarter stays: to merge it a page of the database would be read and written again.
+        let small = |raw: usize| raw < self.limit / 4;
         let Some((first, raw)) = made.last().copied() else {
             return Ok(());
         };
@@ -238,27 +281,27 @@ impl Fold<'_> {
     /// Puts blocks of `old` and `events` together in the place of `old`. First id and size of each.
     fn rewrite(
         &mut self,
-        old: Vec<Block>,
-        events: &[Encoded],
+        mut old: Vec<Block>,
+        events: Vec<Encoded>,
         fill: Fill,
         head: &mut Head,
     ) -> Vec<(EventId, usize)> {
         self.stats.blocks_rewritten.add(old.len() as u64);
-        let known: Vec<&Encoded> = old.iter().flat_map(|block| &block.events).collect();
-        let mut all = Vec::with_capacity(known.len() + events.len());
-        let mut known = known.into_iter().peekable();
+        let known = old.iter_mut().flat_map(|block| block.events.drain(..));
+        let mut known = known.peekable();
+        let mut all = Vec::with_capacity(events.len());
         for event in events {
             while let Some(before) = known.next_if(|known| known.id < event.id) {
-                all.push(before.clone());
+                all.push(before);
             }
             if known.peek().is_none_or(|known| known.id != event.id) {
                 head.count += 1;
                 head.digest ^= event.id.mix();
                 head.last = head.last.max(Some(event.id));
-                all.push(event.clone());
+                all.push(event);
             }
         }
-        all.extend(known.cloned());
+        all.extend(known);
         let made = block::make(self.stream, &all, self.limit, fill);
         self.stats.blocks_written.add(made.len() as u64);
         let sizes = made.iter().map(|made| (made.first, made.raw)).collect();

@@ -20,6 +20,7 @@ use super::marker::{self, Marker};
 use super::nonces::Nonces;
 use super::queue::Queue;
 use super::stats::Stats;
+use super::stored::Stored;
 use super::tails::Tails;
 use super::writer::Writer;
 use super::{
@@ -162,6 +163,8 @@ impl History {
             jobs: Queue::new(QUESTIONS_MAX),
             state: Mutex::new(State {
                 tails: opened.tails,
+                stored: Stored::new(),
+                rounding: false,
                 needed_safe: 0,
                 safe: opened.safe,
                 unflushed: 0,
@@ -322,8 +325,8 @@ impl Replaying<'_> {
                     let stream = event.stream();
                     newest = newest.max(event.id.stamp);
                     if let Some(nonce) = event.nonce {
-                        self.nonces
-                            .insert(stream, &event.author, nonce, event.id.stamp);
+                        let hash = self.nonces.hash(stream, &event.author, nonce);
+                        self.nonces.insert(hash, event.id.stamp);
                     }
                     (
                         stream,
@@ -355,7 +358,7 @@ impl Replaying<'_> {
     fn make_room(&mut self) -> Result<(), StoreError> {
         self.tails.forget_idle();
         while self.tails.bytes() > self.config.tail_bytes / 4 * 3 {
-            let foldings = self.tails.oldest(fold::TOGETHER);
+            let foldings = self.tails.next_round(fold::TOGETHER);
             if foldings.is_empty() {
                 break;
             }

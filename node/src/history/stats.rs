@@ -65,6 +65,8 @@ stats! {
     loads => "history_loads_total",
     /// Appended events that had to be looked for in blocks.
     checks => "history_checks_total",
+    /// Heads of streams read from the database for events to be appended.
+    heads_read => "history_heads_read_total",
     /// Records written to the journal, each with one flush.
     flushes => "history_journal_flushes_total",
     /// Bytes of these records.

@@ -5,6 +5,7 @@
 //! record is durable.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
 
 use mesh::event::Event;
 use mesh::id::{EventId, StreamId};
@@ -19,17 +20,23 @@ const EVENT_COST: usize = 96;
 const STREAM_COST: usize = 320;
 
 /// How many streams are known without having anything to fold: their heads need not be read from
-/// the database. 16,384 of them take about 5 MB.
-const IDLE_MAX: usize = 16_384;
+/// the database. That many take about 10 MB.
+pub(super) const IDLE_MAX: usize = 32_768;
 
 /// All tails, and what of the database is known without asking it.
 #[derive(Debug)]
 pub(super) struct Tails {
-    streams: HashMap<StreamId, Tail>,
+    /// Looked into several times per event; seeded, so that nobody can choose names that collide.
+    streams: HashMap<StreamId, Tail, foldhash::quality::RandomState>,
     /// Streams with something to fold, by the oldest journal record that they need.
     oldest: BTreeSet<(u64, StreamId)>,
+    /// The same streams by id, and where the last round of folding came to.
+    dirty: BTreeSet<StreamId>,
+    folded_upto: StreamId,
     /// Streams whose tail is full.
     full: VecDeque<StreamId>,
+    /// Bytes of events in these.
+    full_sum: usize,
     /// Streams that had nothing to fold when they came here.
     idle: VecDeque<StreamId>,
     /// A tail is full from here on, bytes of events.
@@ -103,9 +110,12 @@ impl Tails {
     /// No streams; every record up to `durable` is.
     pub(super) fn new(full_bytes: usize, durable: u64) -> Self {
         Self {
-            streams: HashMap::new(),
+            streams: HashMap::default(),
             oldest: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            folded_upto: StreamId(0),
             full: VecDeque::new(),
+            full_sum: 0,
             idle: VecDeque::new(),
             full_bytes,
             bytes: 0,
@@ -172,14 +182,20 @@ impl Tails {
         let Err(at) = tail.position(event.id) else {
             return false;
         };
-        tail.raw += event.raw();
-        self.bytes += event.raw() + EVENT_COST;
+        let raw = event.raw();
+        tail.raw += raw;
+        self.bytes += raw + EVENT_COST;
         tail.events.insert(at, Recent { event, sequence });
-        if tail.raw >= self.full_bytes && !tail.queued {
+        if tail.queued {
+            self.full_sum += raw;
+        } else if tail.raw >= self.full_bytes {
             tail.queued = true;
             self.full.push_back(stream);
+            self.full_sum += tail.raw;
         }
-        self.need(stream, sequence);
+        if tail.needs.is_none() {
+            self.need(stream, sequence);
+        }
         true
     }
 
@@ -199,6 +215,7 @@ impl Tails {
         if tail.needs.is_none() {
             tail.needs = Some(sequence);
             self.oldest.insert((sequence, stream));
+            self.dirty.insert(stream);
             self.bytes += STREAM_COST;
         }
     }
@@ -241,17 +258,22 @@ impl Tails {
         while foldings.len() < max
             && let Some(stream) = self.full.pop_front()
         {
-            if let Some(tail) = self.streams.get_mut(&stream) {
-                tail.queued = false;
+            let Some(tail) = self.streams.get_mut(&stream) else {
+                continue;
+            };
+            tail.queued = false;
+            self.full_sum -= tail.raw;
+            // It may have been folded for another reason.
+            if tail.raw >= self.full_bytes {
+                foldings.extend(self.folding(stream));
             }
-            foldings.extend(self.folding(stream));
         }
         foldings
     }
 
-    /// Whether some tail is full.
-    pub(super) fn any_full(&self) -> bool {
-        !self.full.is_empty()
+    /// Bytes of events in full tails.
+    pub(super) fn full_sum(&self) -> usize {
+        self.full_sum
     }
 
     /// The streams that need the oldest journal records, `max` at the most, as far as these are
@@ -261,6 +283,20 @@ impl Tails {
         oldest
             .map_while(|(_, stream)| self.folding(*stream))
             .collect()
+    }
+
+    /// The next streams in the order of their ids, round and round, `max` at the most: neighbours
+    /// share pages of the database. Empty where the next of them has nothing durable.
+    pub(super) fn next_round(&mut self, max: usize) -> Vec<Folding> {
+        let ahead = (Bound::Excluded(self.folded_upto), Bound::Unbounded);
+        let ahead = self.dirty.range(ahead);
+        let around = self.dirty.range(..=self.folded_upto);
+        let next = ahead.chain(around).take(max);
+        let foldings: Vec<Folding> = next.filter_map(|stream| self.folding(*stream)).collect();
+        if let Some(last) = foldings.last() {
+            self.folded_upto = last.stream;
+        }
+        foldings
     }
 
     fn folding(&self, stream: StreamId) -> Option<Folding> {
@@ -281,16 +317,20 @@ impl Tails {
             .streams
             .get_mut(&stream)
             .expect("a stream with something to fold is never forgotten");
-        let before = tail.cost();
+        let (before, raw_before) = (tail.cost(), tail.raw);
         tail.events.retain(|recent| recent.sequence > head.folded);
         tail.raw = tail.events.iter().map(|r| r.event.raw()).sum();
         self.bytes -= before - tail.cost();
+        if tail.queued {
+            self.full_sum -= raw_before - tail.raw;
+        }
         // A mark that came meanwhile is not in the head that was written.
         let listed_since = tail.head.listed && !head.listed;
         tail.head = head;
         tail.head.listed |= listed_since;
         let needed = tail.needs.take().expect("it had something to fold");
         self.oldest.remove(&(needed, stream));
+        self.dirty.remove(&stream);
         self.bytes -= STREAM_COST;
         let rest = tail.events.iter().map(|recent| recent.sequence).min();
         let mark = listed_since.then_some(tail.head.folded + 1);

@@ -1,6 +1,7 @@
 //! The rules of the store as a whole.
 
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
 
 use mesh::event::{Event, Json};
 use mesh::id::{Conversation, EventId, NodeId, Nonce, splitmix64};
@@ -17,7 +18,7 @@ fn tiny(dir: &TempDir) -> Config {
     Config {
         min_free: 0,
         tail_bytes: 8_000,
-        full_tail_bytes: 600,
+        full_tail_bytes: 60,
         block_bytes: 500,
         journal_file_bytes: JOURNAL_FILE,
         journal_files: 2,
@@ -222,7 +223,7 @@ fn a_walk_gives_what_was_there_when_it_began_though_blocks_are_merged_under_it()
         let config = Config {
             tail_bytes: 1_000_000,
             full_tail_bytes: 1_000_000,
-            block_bytes: 8_000,
+            block_bytes: 24_000,
             ..tiny(&dir)
         };
         let (history, appends, _) = open(config);
@@ -249,4 +250,50 @@ fn a_walk_gives_what_was_there_when_it_began_though_blocks_are_merged_under_it()
         let missing = (10..22).find(|n| !given.contains(&event(*n).id));
         assert_eq!(missing, None, "walking from {end:?}");
     }
+}
+
+/// Waits until the store knows which streams it has, then has it forget what it knows of them by heart.
+fn forget_streams(history: &History) {
+    while !history.shared.state().stored.is_known() {
+        thread::yield_now();
+    }
+    let mut state = history.shared.state();
+    for n in 0..=tails::IDLE_MAX as u128 {
+        state.tails.know(StreamId(n), database::Head::default());
+    }
+    state.tails.forget_idle();
+    assert!(state.tails.get(conversation().stream()).is_none());
+}
+
+fn append_again(history: &History, appends: &Receiver<Done>) -> Vec<Outcome> {
+    history.append(Ticket(0), vec![event(1), event(2)]);
+    match appends.recv().unwrap() {
+        Done::Appended { outcomes, .. } => outcomes,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_event_of_a_stream_that_is_only_on_disk_is_known_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (history, appends, _) = open(Config::new(dir.path()));
+    append_and_fold(&history, &appends, 1..2);
+    forget_streams(&history);
+    let known = Outcome::Known { unlisted: true };
+    let stored = Outcome::Stored { unlisted: true };
+    assert_eq!(append_again(&history, &appends), [known.clone(), stored]);
+    assert_eq!(counter(&history, "history_heads_read_total"), 1);
+    history.close().unwrap();
+    let (history, appends, _) = open(Config::new(dir.path()));
+    forget_streams(&history);
+    assert_eq!(append_again(&history, &appends), [known.clone(), known]);
+}
+
+#[test]
+fn a_stream_that_is_new_is_not_looked_for_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let (history, appends, _) = open(Config::new(dir.path()));
+    forget_streams(&history);
+    append_again(&history, &appends);
+    assert_eq!(counter(&history, "history_heads_read_total"), 0);
 }

@@ -95,9 +95,43 @@ fn a_full_tail_is_offered_once() {
     for ms in 1..=10 {
         tails.insert(STREAM, encoded(ms), 1);
     }
-    assert!(tails.any_full());
+    assert_eq!(tails.full_sum(), 10 * encoded(1).raw());
     assert_eq!(tails.full(2).remove(0).events.len(), 10);
     assert!(tails.full(2).is_empty());
+    assert_eq!(tails.full_sum(), 0);
+}
+
+#[test]
+fn a_full_tail_that_was_folded_for_another_reason_is_not_offered() {
+    let mut tails = tails(9);
+    for ms in 1..=10 {
+        tails.insert(STREAM, encoded(ms), 1);
+    }
+    let folding = tails.oldest(1).remove(0);
+    let head = Head {
+        folded: 1,
+        ..folding.head
+    };
+    tails.folded(STREAM, head);
+    assert_eq!(tails.full_sum(), 0);
+    assert!(tails.full(2).is_empty());
+    assert_eq!(tails.full_sum(), 0);
+}
+
+#[test]
+fn streams_are_offered_in_turn_in_the_order_of_their_ids() {
+    let mut tails = Tails::new(1_000, 9);
+    for (n, sequence) in [(30, 1), (10, 2), (40, 3), (20, 4)] {
+        tails.know(StreamId(n), Head::default());
+        tails.insert(StreamId(n), encoded(1), sequence);
+    }
+    let mut next = |max| {
+        let round = tails.next_round(max).into_iter();
+        round.map(|folding| folding.stream.0).collect::<Vec<_>>()
+    };
+    assert_eq!(next(3), [10, 20, 30]);
+    assert_eq!(next(3), [40, 10, 20], "round and round");
+    assert_eq!(next(9), [30, 40, 10, 20], "each once");
 }
 
 #[test]

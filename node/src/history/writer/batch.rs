@@ -12,6 +12,7 @@ use mesh::store::{Outcome, StoreError};
 use mesh::time::Stamp;
 
 use super::super::block::Encoded;
+use super::super::database::Head;
 use super::super::journal::event_size;
 use super::super::read::{Checked, Job};
 use super::super::tails::{Needle, Tails, twin_in, window_start};
@@ -34,6 +35,8 @@ pub(super) enum Staged {
         stream: StreamId,
         /// Its encoding.
         bytes: Range<usize>,
+        /// What its nonce is remembered by.
+        nonce: Option<u64>,
     },
     List(StreamId),
 }
@@ -96,18 +99,31 @@ impl Writer {
                     place,
                     event,
                     checked,
-                } => batch.push(Staged::Event {
-                    stream: event.stream(),
-                    place,
-                    event,
-                    checked,
-                    bytes: start..self.encoded.len(),
-                }),
+                } => batch.push(self.staged(place, event, checked, start)),
                 Item::List(stream) => batch.push(Staged::List(stream)),
             }
             payload += size;
         }
         Ok(Some(batch))
+    }
+
+    fn staged(
+        &self,
+        place: Place,
+        event: SharedEvent,
+        checked: Option<Checked>,
+        start: usize,
+    ) -> Staged {
+        let stream = event.stream();
+        let hash = |nonce| self.nonces.hash(stream, &event.author, nonce);
+        Staged::Event {
+            nonce: event.nonce.map(hash),
+            place,
+            event,
+            checked,
+            stream,
+            bytes: start..self.encoded.len(),
+        }
     }
 
     /// Decides what becomes of each item, and puts what is new into the record and the tails. The
@@ -131,9 +147,10 @@ impl Writer {
                     checked,
                     stream,
                     bytes,
+                    nonce,
                 } => {
-                    let verdict =
-                        self.judge(&state.tails, stream, &event, checked.as_ref(), &bytes);
+                    let known = (checked.as_ref(), &bytes, nonce);
+                    let verdict = self.judge(&state.tails, stream, &event, known);
                     let outcome = match verdict {
                         Verdict::Look => {
                             let tries = checked.map_or(0, |checked| checked.tries) + 1;
@@ -148,7 +165,7 @@ impl Writer {
                         Verdict::Settled(outcome) => outcome,
                         Verdict::Store(beside) => {
                             newest = newest.max(event.id.stamp);
-                            self.store(&mut state.tails, stream, &event, bytes);
+                            self.store(&mut state.tails, stream, &event, bytes, nonce);
                             let unlisted = is_unlisted(&state.tails, stream, &event);
                             match beside {
                                 Some(larger) => Outcome::Beside { larger, unlisted },
@@ -169,8 +186,7 @@ impl Writer {
         tails: &Tails,
         stream: StreamId,
         event: &SharedEvent,
-        checked: Option<&Checked>,
-        bytes: &Range<usize>,
+        (checked, bytes, nonce): (Option<&Checked>, &Range<usize>, Option<u64>),
     ) -> Verdict {
         let bytes = &self.encoded[bytes.clone()];
         let tail = tails.get(stream).expect("made known before");
@@ -192,7 +208,7 @@ impl Writer {
             return Verdict::Look;
         }
         let mut beside = None;
-        if let Some(needle) = self.nonce_to_look_for(stream, event) {
+        if let Some(needle) = self.nonce_to_look_for(event, nonce) {
             if checked.is_none() && !tail.head.is_below(needle.from()) {
                 return Verdict::Look;
             }
@@ -217,12 +233,11 @@ impl Writer {
     /// What to look for where this event's nonce is not proven to be new.
     fn nonce_to_look_for<'a>(
         &self,
-        stream: StreamId,
         event: &'a SharedEvent,
+        hash: Option<u64>,
     ) -> Option<Needle<'a>> {
-        let nonce = event.nonce?;
-        let covered = window_start(nonce).stamp >= self.nonces.covers_from();
-        let is_new = covered && !self.nonces.may_hold(stream, &event.author, nonce);
+        let covered = window_start(event.nonce?).stamp >= self.nonces.covers_from();
+        let is_new = covered && !self.nonces.may_hold(hash?);
         if is_new { None } else { Needle::of(event) }
     }
 
@@ -232,6 +247,7 @@ impl Writer {
         stream: StreamId,
         event: &SharedEvent,
         bytes: Range<usize>,
+        nonce: Option<u64>,
     ) {
         let bytes = &self.encoded[bytes];
         self.record.event(bytes);
@@ -241,9 +257,8 @@ impl Writer {
         };
         let inserted = tails.insert(stream, encoded, self.journal.next());
         debug_assert!(inserted, "an id that is known is not stored");
-        if let Some(nonce) = event.nonce {
-            self.nonces
-                .insert(stream, &event.author, nonce, event.id.stamp);
+        if let Some(nonce) = nonce {
+            self.nonces.insert(nonce, event.id.stamp);
         }
         self.shared.stats.stored.add(1);
     }
@@ -256,18 +271,25 @@ fn know_streams<'a>(
     batch: &[Staged],
 ) -> Result<MutexGuard<'a, State>, StoreError> {
     loop {
-        let state = shared.state();
-        let unknown: BTreeSet<StreamId> = batch
-            .iter()
-            .map(Staged::stream)
-            .filter(|stream| state.tails.get(*stream).is_none())
-            .collect();
+        let mut state = shared.state();
+        let mut unknown = BTreeSet::new();
+        for stream in batch.iter().map(Staged::stream) {
+            if state.tails.get(stream).is_some() {
+                continue;
+            }
+            if state.stored.may_hold(stream) {
+                unknown.insert(stream);
+            } else {
+                state.tails.know(stream, Head::default());
+            }
+        }
         if unknown.is_empty() {
             return Ok(state);
         }
         drop(state);
         // Not under the lock: it may read the disk. Only this thread gives a stream anything to
         // fold, so a head cannot change meanwhile.
+        shared.stats.heads_read.add(unknown.len() as u64);
         let mut heads = Vec::with_capacity(unknown.len());
         for stream in unknown {
             heads.push((stream, shared.database.head(stream)?));

@@ -74,6 +74,11 @@ pub(super) const METRICS: &[Metric] = &[
          stores no more and is not ready.",
     ),
     counter(
+        "history_heads_read_total",
+        "Conversations that were appended to and looked for on disk, being in no memory. Rising with \
+         every append: more conversations are in use than are kept in memory.",
+    ),
+    counter(
         "history_journal_bytes_total",
         "Bytes of records written to the journal.",
     ),
