@@ -301,10 +301,13 @@ fn main() -> anyhow::Result<()> {
     let singles = events / 100;
     store(&history, &reports, &mut maker, (singles, 1, 1))?.print("store, batches of 1");
     let rest = events - singles;
-    let closed = store(&history, &reports, &mut maker, (rest / 2, 64, 1))?;
-    closed.print("store, batches of 64");
-    let piped = store(&history, &reports, &mut maker, (rest - rest / 2, 64, 8))?;
-    piped.print("store, 8 batches of 64 under way");
+    // Tails fill up first: from then on as much is folded as comes.
+    let filling = store(&history, &reports, &mut maker, (rest / 4, 64, 8))?;
+    filling.print("store, batches of 64, filling up");
+    for window in [1, 2, 8] {
+        let measured = store(&history, &reports, &mut maker, (rest / 4, 64, window))?;
+        measured.print(&format!("store, batches of 64, {window} at a time"));
+    }
     print_threads()?;
     let (began, cpu) = (Instant::now(), process_cpu()?);
     for (name, value) in history.counters() {
