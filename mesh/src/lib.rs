@@ -15,6 +15,8 @@
 
 pub mod command;
 pub mod event;
+#[cfg(test)]
+mod golden;
 pub mod id;
 pub mod proto;
 pub mod store;

@@ -239,6 +239,7 @@ fn is_within(conversation: &Conversation, user: &UserName) -> bool {
 mod tests {
     use super::*;
     use crate::event::Json;
+    use crate::golden::assert_pinned;
     use crate::id::{EventId, Nonce};
 
     fn user(name: &str) -> UserName {
@@ -295,11 +296,6 @@ mod tests {
         assert!(!is_valid(&entry("@a", None, foreign)));
     }
 
-    fn hex(message: &Message) -> String {
-        let bytes = postcard::to_stdvec(message).unwrap();
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
     #[test]
     fn the_bytes_of_every_message_stay_as_they_are() {
         let append = AppendId {
@@ -347,9 +343,7 @@ mod tests {
             "030901010200",
             "030902",
         ];
-        for (message, golden) in messages.iter().zip(golden) {
-            assert_eq!(hex(message), golden, "{message:?}");
-        }
+        assert_pinned(messages.into_iter().zip(golden));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The bytes of this layer's messages never change.
 
 use super::harness::*;
+use crate::golden::assert_pinned;
 use crate::proto::chat::Message;
 use crate::time::Stamp;
 use crate::wire::{Frame, Lane};
@@ -36,22 +37,13 @@ fn messages() -> [(Message, &'static str); 3] {
 
 #[test]
 fn the_bytes_of_every_message_are_pinned() {
-    for (message, golden) in messages() {
-        let bytes = postcard::to_stdvec(&message).unwrap();
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, golden.replace(' ', ""), "{message:?}");
-        assert_eq!(postcard::from_bytes(&bytes), Ok(message));
-    }
+    assert_pinned(messages());
 }
 
 #[test]
-fn a_message_cut_anywhere_or_with_a_bad_name_is_no_message() {
+fn a_message_with_a_bad_name_is_no_message() {
     for (message, _) in messages() {
-        let bytes = postcard::to_stdvec(&message).unwrap();
-        for end in 0..bytes.len() {
-            assert!(postcard::from_bytes::<Message>(&bytes[..end]).is_err());
-        }
-        let mut bad = bytes;
+        let mut bad = postcard::to_stdvec(&message).unwrap();
         bad[2] = b'!';
         assert!(postcard::from_bytes::<Message>(&bad).is_err());
     }

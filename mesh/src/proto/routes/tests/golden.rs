@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::golden::assert_pinned;
 
 fn summary() -> Summary {
     Summary {
@@ -64,22 +65,7 @@ fn messages() -> [(Message, &'static str); 6] {
 
 #[test]
 fn the_bytes_of_every_message_are_pinned() {
-    for (message, golden) in messages() {
-        let bytes = postcard::to_stdvec(&message).unwrap();
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, golden.replace(' ', ""), "{message:?}");
-        assert_eq!(postcard::from_bytes(&bytes), Ok(message));
-    }
-}
-
-#[test]
-fn a_message_cut_anywhere_is_no_message() {
-    for (message, _) in messages() {
-        let bytes = postcard::to_stdvec(&message).unwrap();
-        for end in 0..bytes.len() {
-            assert!(postcard::from_bytes::<Message>(&bytes[..end]).is_err());
-        }
-    }
+    assert_pinned(messages());
 }
 
 #[test]
