@@ -34,7 +34,7 @@ const FLUSH_BYTES: usize = 32 * 1024 * 1024;
 /// for about a millisecond.
 pub(super) const TOGETHER: usize = 32;
 
-/// Streams that are taken note of at a time.
+/// Streams that are taken note of at a time, when there is nothing to fold.
 const SLICE: usize = 1_024;
 
 /// Small blocks at a stream's end that are left unmerged.
@@ -81,9 +81,7 @@ impl Shared {
 
 /// Runs the folding thread.
 pub(super) fn run(shared: &Arc<Shared>) {
-    if let Err(e) = find_stored(shared) {
-        return shared.fail(e);
-    }
+    let mut unseen = Some(shared.database.streams());
     let mut state = shared.state();
     while state.stop != Stop::Abandon {
         let foldings = shared.next_folds(&mut state);
@@ -94,7 +92,17 @@ pub(super) fn run(shared: &Arc<Shared>) {
             if state.stop == Stop::Finish {
                 break;
             }
-            state = wait(&shared.fold_wanted, state);
+            if let Some(streams) = &mut unseen {
+                drop(state);
+                match find_stored(shared, streams) {
+                    Ok(true) => {}
+                    Ok(false) => unseen = None,
+                    Err(e) => return shared.fail(e),
+                }
+                state = shared.state();
+            } else {
+                state = wait(&shared.fold_wanted, state);
+            }
             continue;
         }
         drop(state);
@@ -114,21 +122,21 @@ pub(super) fn run(shared: &Arc<Shared>) {
     }
 }
 
-/// Takes note of every stream that has a head in the database.
-fn find_stored(shared: &Shared) -> Result<(), StoreError> {
-    let mut streams = shared.database.streams().peekable();
-    while streams.peek().is_some() {
-        let found: Vec<StreamId> = streams.by_ref().take(SLICE).collect::<Result<_, _>>()?;
-        let mut state = shared.state();
-        if state.stop == Stop::Abandon {
-            return Ok(());
-        }
-        found
-            .into_iter()
-            .for_each(|stream| state.stored.add(stream));
+/// Takes note of the next streams that have a head in the database. False: of the last.
+fn find_stored(
+    shared: &Shared,
+    streams: &mut impl Iterator<Item = Result<StreamId, StoreError>>,
+) -> Result<bool, StoreError> {
+    let found: Vec<StreamId> = streams.take(SLICE).collect::<Result<_, _>>()?;
+    let more = found.len() == SLICE;
+    let mut state = shared.state();
+    for stream in found {
+        state.stored.add(stream);
     }
-    shared.state().stored.set_known();
-    Ok(())
+    if !more {
+        state.stored.set_known();
+    }
+    Ok(more)
 }
 
 /// Folds streams, on the only thread that does so.
