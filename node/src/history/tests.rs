@@ -279,10 +279,12 @@ fn an_event_of_a_stream_that_is_only_on_disk_is_known_there() {
     let (history, appends, _) = open(Config::new(dir.path()));
     append_and_fold(&history, &appends, 1..2);
     forget_streams(&history);
+    let read_before = counter(&history, "history_heads_read_total");
     let known = Outcome::Known { unlisted: true };
     let stored = Outcome::Stored { unlisted: true };
     assert_eq!(append_again(&history, &appends), [known.clone(), stored]);
-    assert_eq!(counter(&history, "history_heads_read_total"), 1);
+    let read = counter(&history, "history_heads_read_total") - read_before;
+    assert_eq!(read, 1, "for both events together");
     history.close().unwrap();
     let (history, appends, _) = open(Config::new(dir.path()));
     forget_streams(&history);
