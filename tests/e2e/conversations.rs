@@ -2,25 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tests::cluster::{Node, eventually};
+use tests::cluster::{Node, chain, eventually};
 use tests::ws_client::WsClient;
-
-async fn lone() -> Result<(tempfile::TempDir, Node)> {
-    let folder = tempfile::tempdir()?;
-    let node = Node::start(&folder.path().join("data"), &[]).await?;
-    Ok((folder, node))
-}
-
-async fn pair() -> Result<(tempfile::TempDir, [Node; 2])> {
-    let folder = tempfile::tempdir()?;
-    let a = Node::start(&folder.path().join("a"), &[]).await?;
-    let b = Node::start(&folder.path().join("b"), &[&a.mesh]).await?;
-    for node in [&a, &b] {
-        node.sees("alive", 2).await?;
-        node.ready().await?;
-    }
-    Ok((folder, [a, b]))
-}
 
 /// Waits until a client's node knows that somebody has that many nodes.
 async fn nodes_of(node: &Node, user: &str, count: usize) -> Result<()> {
@@ -58,7 +41,7 @@ fn bodies(page: &Value) -> Vec<Value> {
 
 #[tokio::test]
 async fn history_pages_in_both_directions_from_any_place_in_the_order() -> Result<()> {
-    let (_folder, node) = lone().await?;
+    let (_folder, [node]) = chain().await?;
     let mut ann = node.client("@ann").await?;
     let mut ids = Vec::new();
     for i in 0..5 {
@@ -114,7 +97,7 @@ async fn history_pages_in_both_directions_from_any_place_in_the_order() -> Resul
 #[tokio::test]
 async fn what_a_client_saw_sorts_before_what_it_sends_but_a_far_future_moves_nothing() -> Result<()>
 {
-    let (_folder, node) = lone().await?;
+    let (_folder, [node]) = chain().await?;
     let mut ann = node.client("@ann").await?;
     let now = time(&mut ann).await?;
     let far = id_at(now + 300_000);
@@ -135,7 +118,7 @@ async fn what_a_client_saw_sorts_before_what_it_sends_but_a_far_future_moves_not
 
 #[tokio::test]
 async fn a_read_mark_is_told_to_the_readers_other_sessions_and_to_the_other_side() -> Result<()> {
-    let (_folder, [a, b]) = pair().await?;
+    let (_folder, [a, b]) = chain().await?;
     let mut ann = a.client("@ann").await?;
     let mut bob = b.client("@bob").await?;
     let mut bob_too = a.client("@bob").await?;
@@ -164,7 +147,7 @@ async fn a_read_mark_is_told_to_the_readers_other_sessions_and_to_the_other_side
 
 #[tokio::test]
 async fn a_signal_reaches_the_sessions_of_its_user_alone() -> Result<()> {
-    let (_folder, [a, b]) = pair().await?;
+    let (_folder, [a, b]) = chain().await?;
     let mut ann = a.client("@ann").await?;
     let mut ann_too = b.client("@ann").await?;
     let mut bob = b.client("@bob").await?;
@@ -186,7 +169,7 @@ async fn a_signal_reaches_the_sessions_of_its_user_alone() -> Result<()> {
 
 #[tokio::test]
 async fn presence_says_when_somebody_was_last_seen_only_where_that_is_known() -> Result<()> {
-    let (_folder, [a, b]) = pair().await?;
+    let (_folder, [a, b]) = chain().await?;
     let mut ann = a.client("@ann").await?;
     let bob = b.client("@bob").await?;
     nodes_of(&a, "@bob", 1).await?;
@@ -217,7 +200,7 @@ async fn presence_says_when_somebody_was_last_seen_only_where_that_is_known() ->
 
 #[tokio::test]
 async fn a_resume_ends_with_what_was_sent_of_each_conversation() -> Result<()> {
-    let (_folder, [a, b]) = pair().await?;
+    let (_folder, [a, b]) = chain().await?;
     let mut ann = a.client("@ann").await?;
     for body in ["one", "two"] {
         send(&mut ann, "@bob", json!(body)).await?;
@@ -247,7 +230,7 @@ async fn a_resume_ends_with_what_was_sent_of_each_conversation() -> Result<()> {
 
 #[tokio::test]
 async fn a_device_has_one_session_on_whatever_node() -> Result<()> {
-    let (_folder, [a, b]) = pair().await?;
+    let (_folder, [a, b]) = chain().await?;
     let hello = || json!({"user": "@ann", "device": "phone"});
     let mut first = WsClient::hello_with(&format!("ws://{}/ws", a.listen), hello()).await?;
     let mut second = WsClient::hello_with(&format!("ws://{}/ws", b.listen), hello()).await?;

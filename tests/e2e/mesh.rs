@@ -4,19 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use tests::cluster::{Node, eventually};
-
-/// Three nodes, each started pointed at the one before it; all ready.
-async fn chain(folder: &tempfile::TempDir) -> Result<[Node; 3]> {
-    let a = Node::start(&folder.path().join("a"), &[]).await?;
-    let b = Node::start(&folder.path().join("b"), &[&a.mesh]).await?;
-    let c = Node::start(&folder.path().join("c"), &[&b.mesh]).await?;
-    for node in [&a, &b, &c] {
-        node.sees("alive", 3).await?;
-        node.ready().await?;
-    }
-    Ok([a, b, c])
-}
+use tests::cluster::{Node, chain, eventually};
 
 async fn presence_of(client: &mut tests::ws_client::WsClient, user: &str) -> Result<Value> {
     let seen = client.ask("watch", json!({"users": [user]})).await?;
@@ -25,8 +13,7 @@ async fn presence_of(client: &mut tests::ws_client::WsClient, user: &str) -> Res
 
 #[tokio::test]
 async fn people_on_three_chained_nodes_chat_across_them() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let [a, b, c] = chain(&folder).await?;
+    let (_folder, [a, b, c]) = chain().await?;
     let mut alice = a.client("@alice").await?;
     let mut bob = c.client("@bob").await?;
     let mut carol = b.client("@carol").await?;
@@ -90,8 +77,7 @@ async fn people_on_three_chained_nodes_chat_across_them() -> Result<()> {
 
 #[tokio::test]
 async fn who_was_away_finds_messages_on_any_node_at_the_next_hello() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let [a, _b, c] = chain(&folder).await?;
+    let (_folder, [a, _b, c]) = chain().await?;
     let mut alice = a.client("@alice").await?;
     for n in 1..=3 {
         alice.ask("send", json!({"to": "@bob", "body": n})).await?;
@@ -116,8 +102,7 @@ async fn who_was_away_finds_messages_on_any_node_at_the_next_hello() -> Result<(
 #[tokio::test]
 async fn users_of_a_killed_node_are_uncertain_within_seconds_and_back_after_its_restart()
 -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let [a, b, c] = chain(&folder).await?;
+    let (_folder, [a, b, c]) = chain().await?;
     let mut alice = a.client("@alice").await?;
     let _bob = c.client("@bob").await?;
     ensure!(
@@ -165,8 +150,7 @@ async fn users_of_a_killed_node_are_uncertain_within_seconds_and_back_after_its_
 
 #[tokio::test]
 async fn what_was_acknowledged_survives_the_death_of_any_one_node() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let [a, b, c] = chain(&folder).await?;
+    let (_folder, [a, b, c]) = chain().await?;
     let mut alice = a.client("@alice").await?;
     let mut ids = Vec::new();
     for n in 0..50 {
@@ -192,8 +176,7 @@ async fn what_was_acknowledged_survives_the_death_of_any_one_node() -> Result<()
 
 #[tokio::test]
 async fn a_late_joiner_takes_the_whole_table() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let [a, b, c] = chain(&folder).await?;
+    let (folder, [a, b, c]) = chain().await?;
     let mut clients = Vec::new();
     for n in 0..60 {
         let node = [&a, &b, &c][n % 3];
@@ -224,8 +207,7 @@ async fn a_late_joiner_takes_the_whole_table() -> Result<()> {
 
 #[tokio::test]
 async fn nodes_that_were_all_restarted_at_once_meet_again_from_what_they_kept() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let [a, b, c] = chain(&folder).await?;
+    let (_folder, [a, b, c]) = chain().await?;
     let mut alice = a.client("@alice").await?;
     let sent = alice
         .ask("send", json!({"to": "@bob", "body": "before"}))
@@ -275,8 +257,7 @@ async fn a_node_with_another_mesh_key_is_refused_and_says_so() -> Result<()> {
 
 #[tokio::test]
 async fn a_node_that_is_told_to_stop_says_bye_and_where_else_to_go() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let [a, b, _c] = chain(&folder).await?;
+    let (_folder, [a, b, _c]) = chain().await?;
     let mut alice = a.client("@alice").await?;
     let stopping = tokio::spawn(a.stop());
     let bye = alice.event("bye").await?;

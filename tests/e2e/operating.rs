@@ -124,9 +124,7 @@ async fn beyond_loopback_nobody_is_told_about_the_node_without_an_admin_listener
 #[tokio::test]
 async fn with_an_admin_listener_only_that_one_tells_about_the_node() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let probe = std::net::TcpListener::bind("127.0.0.1:0")?;
-    let admin = probe.local_addr()?.to_string();
-    drop(probe);
+    let admin = cluster::free_address()?;
     let args = ["--admin-listen".to_owned(), admin.clone()];
     let node = Node::start_with(&folder.path().join("data"), &args).await?;
     for path in ["/metrics", "/mesh", "/api/mesh", "/api/route/@ann"] {
@@ -142,9 +140,7 @@ async fn with_an_admin_listener_only_that_one_tells_about_the_node() -> Result<(
 #[tokio::test]
 async fn a_node_that_knows_a_dead_peer_is_unready_and_goes_on_alone_after_a_while() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let probe = std::net::TcpListener::bind("127.0.0.1:0")?;
-    let dead = probe.local_addr()?.to_string();
-    drop(probe);
+    let dead = cluster::free_address()?;
     let node = Node::start(&folder.path().join("data"), &[&dead]).await?;
     let (status, why) = node.get("/readyz").await?;
     ensure!(status == 503 && why.trim().contains(' '), "{status} {why}");

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tests::browser::{Browser, Page};
-use tests::cluster::Node;
+use tests::cluster::{Node, chain};
 
 /// The texts of all messages in the log of a page, in the order shown.
 const SHOWN: &str = "[...document.querySelectorAll('[data-testid=\"message\"]')]\
@@ -42,10 +42,7 @@ async fn shows(browser: &mut Browser, page: &Page, texts: &[&str]) -> Result<()>
 
 #[tokio::test]
 async fn two_people_chat_in_the_browser_though_the_node_of_one_is_killed() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let a = Node::start(&folder.path().join("a"), &[]).await?;
-    let b = Node::start(&folder.path().join("b"), &[&a.mesh]).await?;
-    b.sees("alive", 2).await?;
+    let (_folder, [a, b]) = chain().await?;
     let mut browser = Browser::start().await?;
     let alice = sit_down(&mut browser, &a, "alice", "bob").await?;
     let bob = sit_down(&mut browser, &b, "bob", "alice").await?;
@@ -98,10 +95,7 @@ async fn two_people_chat_in_the_browser_though_the_node_of_one_is_killed() -> Re
 
 #[tokio::test]
 async fn the_mesh_page_shows_a_node_that_dies() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let a = Node::start(&folder.path().join("a"), &[]).await?;
-    let b = Node::start(&folder.path().join("b"), &[&a.mesh]).await?;
-    b.sees("alive", 2).await?;
+    let (_folder, [a, b]) = chain().await?;
     let mut browser = Browser::start().await?;
     let page = browser.open(&format!("http://{}/mesh", a.listen)).await?;
     let text = "document.querySelector('[data-testid=\"mesh-members\"]').innerText.toLowerCase()";

@@ -2,15 +2,9 @@
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use tests::cluster::{self, Node};
+use tests::cluster::{self, Node, chain};
 use tests::ws_client::WsClient;
 use tokio_tungstenite::tungstenite::Message;
-
-async fn lone() -> Result<(tempfile::TempDir, Node)> {
-    let folder = tempfile::tempdir()?;
-    let node = Node::start(&folder.path().join("data"), &[]).await?;
-    Ok((folder, node))
-}
 
 fn url(node: &Node) -> String {
     format!("ws://{}/ws", node.listen)
@@ -31,7 +25,7 @@ async fn refused(client: &mut WsClient, line: &str, code: &str) -> Result<Value>
 
 #[tokio::test]
 async fn hello_says_who_where_and_what_is_allowed() -> Result<()> {
-    let (_folder, node) = lone().await?;
+    let (_folder, [node]) = chain().await?;
     let mut client = WsClient::connect(&url(&node)).await?;
     let ok = client
         .ask(
@@ -116,7 +110,7 @@ const WRONG: &[(&str, Option<u64>)] = &[
 
 #[tokio::test]
 async fn every_line_of_a_wrong_form_gets_its_error_and_the_session_goes_on() -> Result<()> {
-    let (_folder, node) = lone().await?;
+    let (_folder, [node]) = chain().await?;
     let mut ann = node.client("@ann").await?;
     for (line, id) in WRONG {
         let reply = refused(&mut ann, line, "bad_request").await?;
@@ -146,7 +140,7 @@ async fn every_line_of_a_wrong_form_gets_its_error_and_the_session_goes_on() -> 
 
 #[tokio::test]
 async fn unknown_command_is_named_in_the_error() -> Result<()> {
-    let (_folder, node) = lone().await?;
+    let (_folder, [node]) = chain().await?;
     let mut ann = node.client("@ann").await?;
     let reply = ann.exchange("sned", json!({})).await?;
     ensure!(
@@ -158,7 +152,7 @@ async fn unknown_command_is_named_in_the_error() -> Result<()> {
 
 #[tokio::test]
 async fn a_command_before_hello_and_a_bad_hello_close_with_4001() -> Result<()> {
-    let (_folder, node) = lone().await?;
+    let (_folder, [node]) = chain().await?;
     for (line, code, close) in [
         (r#"{"id":1,"ping":{}}"#, "unauthenticated", 4001),
         (r#"{"id":1,"hello":{"user":"ann"}}"#, "bad_request", 4001),
@@ -180,7 +174,7 @@ async fn a_command_before_hello_and_a_bad_hello_close_with_4001() -> Result<()> 
 
 #[tokio::test]
 async fn commands_may_be_pipelined_behind_hello_in_one_frame() -> Result<()> {
-    let (_folder, node) = lone().await?;
+    let (_folder, [node]) = chain().await?;
     let mut client = WsClient::connect(&url(&node)).await?;
     let lines = [
         json!({"id": 0, "hello": {"user": "@ann"}}),
@@ -209,7 +203,7 @@ async fn commands_may_be_pipelined_behind_hello_in_one_frame() -> Result<()> {
 
 #[tokio::test]
 async fn frames_that_are_not_allowed_close_with_their_codes() -> Result<()> {
-    let (_folder, node) = lone().await?;
+    let (_folder, [node]) = chain().await?;
     let mut ann = node.client("@ann").await?;
     ann.frame(Message::binary(vec![1, 2, 3])).await?;
     ensure!(ann.closed().await? == Some(1003));
@@ -221,7 +215,7 @@ async fn frames_that_are_not_allowed_close_with_their_codes() -> Result<()> {
 
 #[tokio::test]
 async fn a_body_comes_back_token_by_token() -> Result<()> {
-    let (_folder, node) = lone().await?;
+    let (_folder, [node]) = chain().await?;
     let mut ann = node.client("@ann").await?;
     let body = r#"{"z":1.00,"a":1e400,"s":"\u0041\n😀","z":[null,-0,{"x":123456789012345678901234567890}]}"#;
     ann.text(format!(
@@ -239,7 +233,7 @@ async fn a_body_comes_back_token_by_token() -> Result<()> {
 
 #[tokio::test]
 async fn handshakes_that_are_not_welcome_get_their_status() -> Result<()> {
-    let (_folder, node) = lone().await?;
+    let (_folder, [node]) = chain().await?;
     let upgrade = |more: &str| {
         format!(
             "GET /ws HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -298,7 +292,7 @@ async fn handshakes_that_are_not_welcome_get_their_status() -> Result<()> {
 
 #[tokio::test]
 async fn a_nonce_tried_again_is_a_duplicate_and_with_another_body_a_conflict() -> Result<()> {
-    let (_folder, node) = lone().await?;
+    let (_folder, [node]) = chain().await?;
     let mut ann = node.client("@ann").await?;
     let now = ann.ask("ping", json!({})).await?["time"]
         .as_u64()

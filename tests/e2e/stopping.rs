@@ -4,23 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use tests::cluster::{self, Node, eventually};
+use tests::cluster::{self, Node, chain, eventually};
 use tests::ws_client::WsClient;
 
 /// Far above what a stop needs that waits for nobody, and below the grace of three seconds that a
 /// session told `bye` has where it may move.
 const AT_ONCE: Duration = Duration::from_millis(2_500);
-
-async fn pair() -> Result<(tempfile::TempDir, [Node; 2])> {
-    let folder = tempfile::tempdir()?;
-    let a = Node::start(&folder.path().join("a"), &[]).await?;
-    let b = Node::start(&folder.path().join("b"), &[&a.mesh]).await?;
-    for node in [&a, &b] {
-        node.sees("alive", 2).await?;
-        node.ready().await?;
-    }
-    Ok((folder, [a, b]))
-}
 
 #[tokio::test]
 async fn a_node_that_is_alone_waits_for_no_client_that_was_told() -> Result<()> {
@@ -43,7 +32,7 @@ async fn a_node_that_is_alone_waits_for_no_client_that_was_told() -> Result<()> 
 
 #[tokio::test]
 async fn a_stop_is_over_when_the_last_user_has_arrived_elsewhere() -> Result<()> {
-    let (_folder, [a, b]) = pair().await?;
+    let (_folder, [a, b]) = chain().await?;
     let mut ann = a.client("@ann").await?;
     let mut bob = b.client("@bob").await?;
     let watch = json!({"users": ["@ann"]});
@@ -74,7 +63,7 @@ async fn a_stop_is_over_when_the_last_user_has_arrived_elsewhere() -> Result<()>
 
 #[tokio::test]
 async fn a_stopping_node_turns_new_sessions_away_and_still_answers_the_operator() -> Result<()> {
-    let (_folder, [a, b]) = pair().await?;
+    let (_folder, [a, b]) = chain().await?;
     let mut ann = a.client("@ann").await?;
     let listen = a.listen.clone();
     let id = a.id.clone();
@@ -104,7 +93,7 @@ async fn a_stopping_node_turns_new_sessions_away_and_still_answers_the_operator(
 
 #[tokio::test]
 async fn told_twice_a_node_waits_for_nobody() -> Result<()> {
-    let (_folder, [a, _b]) = pair().await?;
+    let (_folder, [a, _b]) = chain().await?;
     let mut ann = a.client("@ann").await?;
     a.signal("INT").await?;
     ensure!(ann.closed().await? == Some(4010));

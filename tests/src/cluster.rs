@@ -5,7 +5,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
@@ -307,6 +307,36 @@ impl Stopped {
     pub async fn restart(self) -> Result<Node> {
         Node::start_with(&self.data, &self.args).await
     }
+}
+
+/// Starts nodes, each pointed at the one before, and waits until all see each other and are ready.
+/// Their data directories are in the folder that is returned.
+///
+/// # Errors
+/// As [`Node::start`], or they do not meet in time.
+pub async fn chain<const N: usize>() -> Result<(tempfile::TempDir, [Node; N])> {
+    let folder = tempfile::tempdir()?;
+    let mut nodes: Vec<Node> = Vec::new();
+    for n in 0..N {
+        let before: Vec<&str> = nodes.last().iter().map(|node| node.mesh.as_str()).collect();
+        let node = Node::start(&folder.path().join(n.to_string()), &before).await?;
+        nodes.push(node);
+    }
+    for node in &nodes {
+        node.sees("alive", N).await?;
+        node.ready().await?;
+    }
+    let nodes = nodes.try_into();
+    Ok((folder, nodes.map_err(|_| anyhow!("as many as started"))?))
+}
+
+/// An address on which nobody listens.
+///
+/// # Errors
+/// No port is free.
+pub fn free_address() -> Result<String> {
+    let probe = std::net::TcpListener::bind("127.0.0.1:0")?;
+    Ok(probe.local_addr()?.to_string())
 }
 
 /// Looks again and again until something holds; false where it does not within [`PATIENCE`].
