@@ -166,8 +166,8 @@ impl Window {
         self.ids.retain(|id| got.contains(id) || Some(*id) > upto);
     }
 
-    /// After the last event sent where only newer ones are left, else two minutes before what is complete: ids
-    /// of several nodes may come in either order for so long.
+    /// After the last event sent where only newer ones are left, else two minutes before what is
+    /// complete: ids of several nodes may come in either order for so long.
     fn read_on_from(&self, only_newer: bool) -> EventId {
         const OVERLAP_MS: u64 = 120_000;
         let last_sent = self.got.last().copied().filter(|_| only_newer);

@@ -71,7 +71,7 @@ impl Shared {
             state.tails.full(TOGETHER)
         } else if self.wants_oldest(state) {
             state.tails.oldest(TOGETHER)
-        } else if self.wants_round(state) {
+        } else if state.rounding {
             state.tails.next_round(TOGETHER)
         } else {
             Vec::new()
@@ -81,7 +81,7 @@ impl Shared {
 
 /// Runs the folding thread.
 pub(super) fn run(shared: &Arc<Shared>) {
-    let mut unseen = Some(shared.database.streams());
+    let mut streams = shared.database.streams();
     let mut state = shared.state();
     while state.stop != Stop::Abandon {
         let foldings = shared.next_folds(&mut state);
@@ -92,17 +92,15 @@ pub(super) fn run(shared: &Arc<Shared>) {
             if state.stop == Stop::Finish {
                 break;
             }
-            if let Some(streams) = &mut unseen {
-                drop(state);
-                match find_stored(shared, streams) {
-                    Ok(true) => {}
-                    Ok(false) => unseen = None,
-                    Err(e) => return shared.fail(e),
-                }
-                state = shared.state();
-            } else {
+            if state.stored.is_known() {
                 state = wait(&shared.fold_wanted, state);
+                continue;
             }
+            drop(state);
+            if let Err(e) = find_stored(shared, &mut streams) {
+                return shared.fail(e);
+            }
+            state = shared.state();
             continue;
         }
         drop(state);
@@ -122,21 +120,21 @@ pub(super) fn run(shared: &Arc<Shared>) {
     }
 }
 
-/// Takes note of the next streams that have a head in the database. False: of the last.
+/// Takes note of the next streams that have a head in the database.
 fn find_stored(
     shared: &Shared,
     streams: &mut impl Iterator<Item = Result<StreamId, StoreError>>,
-) -> Result<bool, StoreError> {
+) -> Result<(), StoreError> {
     let found: Vec<StreamId> = streams.take(SLICE).collect::<Result<_, _>>()?;
-    let more = found.len() == SLICE;
+    let last = found.len() < SLICE;
     let mut state = shared.state();
     for stream in found {
         state.stored.add(stream);
     }
-    if !more {
+    if last {
         state.stored.set_known();
     }
-    Ok(more)
+    Ok(())
 }
 
 /// Folds streams, on the only thread that does so.

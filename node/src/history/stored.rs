@@ -38,7 +38,7 @@ impl Stored {
         self.filter.add(hash(stream));
     }
 
-    #[cfg(test)]
+    /// Whether absence proves anything yet.
     pub(super) fn is_known(&self) -> bool {
         self.known
     }

@@ -247,9 +247,10 @@ impl Streams {
             return;
         };
         let missing = reading.missing + reading.waiting.len();
-        let complete = match reading.open {
-            true => Completeness::Partial,
-            false => Completeness::of(reading.answers.len(), missing),
+        let complete = if reading.open {
+            Completeness::Partial
+        } else {
+            Completeness::of(reading.answers.len(), missing)
         };
         match reading.query {
             Query::Range(range) => {

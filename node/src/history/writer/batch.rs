@@ -28,24 +28,46 @@ const TRIES_MAX: u32 = 3;
 /// An item of the batch at hand.
 #[derive(Debug)]
 pub(super) enum Staged {
-    Event {
-        place: Place,
-        event: SharedEvent,
-        checked: Option<Checked>,
-        stream: StreamId,
-        /// Its encoding.
-        bytes: Range<usize>,
-        /// What its nonce is remembered by.
-        nonce: Option<u64>,
-    },
+    Event(StagedEvent),
     List(StreamId),
+}
+
+/// An event to be decided on.
+#[derive(Debug)]
+pub(super) struct StagedEvent {
+    place: Place,
+    event: SharedEvent,
+    checked: Option<Checked>,
+    stream: StreamId,
+    /// Its encoding, in [`Writer::encoded`].
+    bytes: Range<usize>,
+    /// What its nonce is remembered by.
+    nonce: Option<u64>,
 }
 
 impl Staged {
     fn stream(&self) -> StreamId {
         match self {
-            Self::Event { stream, .. } | Self::List(stream) => *stream,
+            Self::Event(StagedEvent { stream, .. }) | Self::List(stream) => *stream,
         }
+    }
+}
+
+impl StagedEvent {
+    /// The question to a reading thread whether blocks hold it.
+    fn into_look(self) -> Job {
+        Job::Check {
+            place: self.place,
+            stream: self.stream,
+            event: self.event,
+            tries: self.checked.map_or(0, |checked| checked.tries) + 1,
+        }
+    }
+
+    /// Whether its stream is a direct conversation whose contact entries are due.
+    fn is_unlisted(&self, tails: &Tails) -> bool {
+        matches!(self.event.conversation, Conversation::Direct(..))
+            && tails.get(self.stream).is_some_and(|tail| !tail.head.listed)
     }
 }
 
@@ -116,14 +138,14 @@ impl Writer {
     ) -> Staged {
         let stream = event.stream();
         let hash = |nonce| self.nonces.hash(stream, &event.author, nonce);
-        Staged::Event {
+        Staged::Event(StagedEvent {
             nonce: event.nonce.map(hash),
             place,
             event,
             checked,
             stream,
             bytes: start..self.encoded.len(),
-        }
+        })
     }
 
     /// Decides what becomes of each item, and puts what is new into the record and the tails. The
@@ -141,39 +163,24 @@ impl Writer {
                         self.record.list(stream);
                     }
                 }
-                Staged::Event {
-                    place,
-                    event,
-                    checked,
-                    stream,
-                    bytes,
-                    nonce,
-                } => {
-                    let known = (checked.as_ref(), &bytes, nonce);
-                    let verdict = self.judge(&state.tails, stream, &event, known);
-                    let outcome = match verdict {
+                Staged::Event(staged) => {
+                    let outcome = match self.judge(&state.tails, &staged) {
                         Verdict::Look => {
-                            let tries = checked.map_or(0, |checked| checked.tries) + 1;
-                            shared.jobs.push_first(Job::Check {
-                                place,
-                                stream,
-                                event,
-                                tries,
-                            });
+                            shared.jobs.push_first(staged.into_look());
                             continue;
                         }
                         Verdict::Settled(outcome) => outcome,
                         Verdict::Store(beside) => {
-                            newest = newest.max(event.id.stamp);
-                            self.store(&mut state.tails, stream, &event, bytes, nonce);
-                            let unlisted = is_unlisted(&state.tails, stream, &event);
+                            newest = newest.max(staged.event.id.stamp);
+                            self.store(&mut state.tails, &staged);
+                            let unlisted = staged.is_unlisted(&state.tails);
                             match beside {
                                 Some(larger) => Outcome::Beside { larger, unlisted },
                                 None => Outcome::Stored { unlisted },
                             }
                         }
                     };
-                    self.settled.push((place, outcome));
+                    self.settled.push((staged.place, outcome));
                 }
             }
         }
@@ -181,24 +188,19 @@ impl Writer {
     }
 
     /// What is to be done with an event of a known stream.
-    fn judge(
-        &self,
-        tails: &Tails,
-        stream: StreamId,
-        event: &SharedEvent,
-        (checked, bytes, nonce): (Option<&Checked>, &Range<usize>, Option<u64>),
-    ) -> Verdict {
-        let bytes = &self.encoded[bytes.clone()];
-        let tail = tails.get(stream).expect("made known before");
-        let checked = checked.filter(|checked| {
-            let changes = self.shared.shard(stream).changes();
+    fn judge(&self, tails: &Tails, staged: &StagedEvent) -> Verdict {
+        let event = &staged.event;
+        let bytes = &self.encoded[staged.bytes.clone()];
+        let tail = tails.get(staged.stream).expect("made known before");
+        let checked = staged.checked.as_ref().filter(|checked| {
+            let changes = self.shared.shard(staged.stream).changes();
             checked.changes == changes || checked.tries >= TRIES_MAX
         });
         let found = checked.and_then(|checked| checked.known.as_ref());
         if let Some(known) = tail.get(event.id).map(|known| &known.bytes).or(found) {
             return Verdict::Settled(if known[..] == *bytes {
                 Outcome::Known {
-                    unlisted: is_unlisted(tails, stream, event),
+                    unlisted: staged.is_unlisted(tails),
                 }
             } else {
                 Outcome::Differs
@@ -208,7 +210,7 @@ impl Writer {
             return Verdict::Look;
         }
         let mut beside = None;
-        if let Some(needle) = self.nonce_to_look_for(event, nonce) {
+        if let Some(needle) = self.nonce_into_look(staged) {
             if checked.is_none() && !tail.head.is_below(needle.from()) {
                 return Verdict::Look;
             }
@@ -231,34 +233,28 @@ impl Writer {
     }
 
     /// What to look for where this event's nonce is not proven to be new.
-    fn nonce_to_look_for<'a>(
-        &self,
-        event: &'a SharedEvent,
-        hash: Option<u64>,
-    ) -> Option<Needle<'a>> {
-        let covered = window_start(event.nonce?).stamp >= self.nonces.covers_from();
-        let is_new = covered && !self.nonces.may_hold(hash?);
-        if is_new { None } else { Needle::of(event) }
+    fn nonce_into_look<'a>(&self, staged: &'a StagedEvent) -> Option<Needle<'a>> {
+        let covered = window_start(staged.event.nonce?).stamp >= self.nonces.covers_from();
+        let is_new = covered && !self.nonces.may_hold(staged.nonce?);
+        if is_new {
+            None
+        } else {
+            Needle::of(&staged.event)
+        }
     }
 
-    fn store(
-        &mut self,
-        tails: &mut Tails,
-        stream: StreamId,
-        event: &SharedEvent,
-        bytes: Range<usize>,
-        nonce: Option<u64>,
-    ) {
-        let bytes = &self.encoded[bytes];
+    fn store(&mut self, tails: &mut Tails, staged: &StagedEvent) {
+        let id = staged.event.id;
+        let bytes = &self.encoded[staged.bytes.clone()];
         self.record.event(bytes);
         let encoded = Encoded {
-            id: event.id,
+            id,
             bytes: Bytes::copy_from_slice(bytes),
         };
-        let inserted = tails.insert(stream, encoded, self.journal.next());
+        let inserted = tails.insert(staged.stream, encoded, self.journal.next());
         debug_assert!(inserted, "an id that is known is not stored");
-        if let Some(nonce) = nonce {
-            self.nonces.insert(nonce, event.id.stamp);
+        if let Some(nonce) = staged.nonce {
+            self.nonces.insert(nonce, id.stamp);
         }
         self.shared.stats.stored.add(1);
     }
@@ -287,9 +283,9 @@ fn know_streams<'a>(
             return Ok(state);
         }
         drop(state);
+        shared.stats.heads_read.add(unknown.len() as u64);
         // Not under the lock: it may read the disk. Only this thread gives a stream anything to
         // fold, so a head cannot change meanwhile.
-        shared.stats.heads_read.add(unknown.len() as u64);
         let mut heads = Vec::with_capacity(unknown.len());
         for stream in unknown {
             heads.push((stream, shared.database.head(stream)?));
@@ -299,9 +295,4 @@ fn know_streams<'a>(
             state.tails.know(stream, head);
         }
     }
-}
-
-fn is_unlisted(tails: &Tails, stream: StreamId, event: &SharedEvent) -> bool {
-    matches!(event.conversation, Conversation::Direct(..))
-        && tails.get(stream).is_some_and(|tail| !tail.head.listed)
 }
