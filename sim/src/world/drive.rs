@@ -20,16 +20,18 @@ impl World {
     /// Gives a machine an input and carries out what it wants.
     pub(super) fn drive(&mut self, id: HostId, input: Input) {
         let now = self.clock(id);
-        let host = self.host_mut(id);
+        let host = &mut self.hosts[usize::from(id.0)];
         if host.is_paused {
             return host.paused.push(input);
         }
         let Some(mesh) = &mut host.mesh else { return };
+        let cause = self.checks.cause(&input, mesh);
         mesh.handle(now, input);
         let outputs: Vec<Output> = std::iter::from_fn(|| mesh.poll_output())
             .take(OUTPUTS_MAX)
             .collect();
         assert!(outputs.len() < OUTPUTS_MAX, "a step without end");
+        self.checks.after_step(now.at, id, mesh, cause, &outputs);
         let tick_at = mesh.poll_deadline().map(|at| at.max(now.at));
         self.set_tick(id, tick_at);
         for output in outputs {

@@ -5,7 +5,7 @@ use mesh::proto::{Input, Mesh, Start, membership};
 use mesh::store::Store as _;
 use rand_core::Rng as _;
 
-use super::{Happening, Heard, HostId, World, sessions_of};
+use super::{Happening, Heard, HostId, ROUTE_KEY, World, sessions_of};
 use crate::disk::Disk;
 use crate::network::End;
 
@@ -14,7 +14,7 @@ impl World {
     pub fn start(&mut self, id: HostId) {
         let now = self.clock(id);
         let seed = self.rng.next_u64();
-        let host = self.host_mut(id);
+        let host = &mut self.hosts[usize::from(id.0)];
         assert!(host.mesh.is_none(), "host {id:?} runs already");
         host.life += 1;
         host.epoch = Epoch(now.unix_ms.max(host.epoch.0 + 1));
@@ -37,17 +37,20 @@ impl World {
         };
         let start = Start {
             membership,
-            route_key: [7; 16],
+            route_key: ROUTE_KEY,
             newest: host.disk.newest(),
             seed,
         };
-        host.mesh = Some(Mesh::new(host.config.clone(), start, now));
+        let mesh = Mesh::new(host.config.clone(), start, now);
+        self.checks.on_start(now.at, id, &host.config, &mesh);
+        host.mesh = Some(mesh);
         self.drive(id, Input::Tick);
     }
 
     /// Kills a host's node at once: connections break, unflushed appends are lost.
     pub fn crash(&mut self, id: HostId) {
         self.set_tick(id, None);
+        self.checks.on_crash(self.now, id);
         let host = self.host_mut(id);
         host.mesh = None;
         host.life += 1;
@@ -83,11 +86,13 @@ impl World {
     /// A host does nothing for a while: what comes waits.
     pub fn pause(&mut self, id: HostId) {
         self.set_tick(id, None);
+        self.checks.on_pause(self.now, id);
         self.host_mut(id).is_paused = true;
     }
 
     /// A paused host goes on with all that has come meanwhile.
     pub fn unpause(&mut self, id: HostId) {
+        self.checks.on_unpause(self.now, id);
         let host = self.host_mut(id);
         host.is_paused = false;
         for input in std::mem::take(&mut host.paused) {
@@ -98,12 +103,13 @@ impl World {
 
     /// Cuts the network between two hosts, both ways.
     pub fn cut(&mut self, a: HostId, b: HostId) {
-        self.network.cut_one_way(a, b);
-        self.network.cut_one_way(b, a);
+        self.cut_one_way(a, b);
+        self.cut_one_way(b, a);
     }
 
     /// Frames from one host no longer reach the other.
     pub fn cut_one_way(&mut self, from: HostId, to: HostId) {
+        self.checks.on_cut(self.now, from, to);
         self.network.cut_one_way(from, to);
     }
 
@@ -118,6 +124,8 @@ impl World {
 
     /// Heals what was cut between two hosts.
     pub fn heal(&mut self, a: HostId, b: HostId) {
+        self.checks.on_heal(self.now, a, b);
+        self.checks.on_heal(self.now, b, a);
         for end in self.network.heal(a, b) {
             self.plan_link_down(end);
         }
