@@ -225,9 +225,9 @@ fn a_batch_that_left_one_out_is_found() {
 fn routes_of_a_life_that_is_over_are_found() {
     let found = audited(met(3), |checks| {
         let node = checks.host(B).node;
-        let (oldest, _) = checks.lives[node].first_key_value().unwrap();
+        let oldest = *checks.lives[node].first_key_value().unwrap().0;
         let seen = &mut checks.host_mut(A).seen[node];
-        seen.ended = *oldest;
+        seen.ended = oldest;
         seen.held = None;
     });
     assert_eq!(found, Invariant::Rises);
