@@ -7,4 +7,5 @@ pub mod disk;
 pub mod growth;
 pub mod network;
 pub mod queue;
+pub mod report;
 pub mod world;
