@@ -25,8 +25,8 @@ use mesh::wire;
 use crate::disk::Disk;
 use crate::network::{self, End, Network};
 use crate::queue::Queue;
+use crate::report::traffic::Traffic;
 use crate::seed::Chance;
-use crate::traffic::Traffic;
 
 /// Unix milliseconds at the start of every world: an arbitrary day in 2024.
 pub const UNIX_START_MS: u64 = 1_732_000_000_000;
@@ -86,6 +86,7 @@ struct Host {
     skew_ms: i64,
     tick_at: Option<Instant>,
     halted: Option<Halt>,
+    is_stopping: bool,
     stopped: bool,
     is_paused: bool,
     /// How long each step takes it.
@@ -105,8 +106,8 @@ struct Data {
     epoch: Epoch,
 }
 
-/// A copy of a data directory as it once was.
-#[derive(Debug, Clone)]
+/// A copy of a data directory as it once was; by default of an empty one.
+#[derive(Debug, Clone, Default)]
 pub struct Backup(Data);
 
 #[derive(Debug)]
@@ -184,8 +185,8 @@ impl World {
     }
 
     /// What was sent so far.
-    pub fn traffic(&self) -> Traffic {
-        self.traffic
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// Frames that came to nothing so far: lost by the network, in a cut, or beyond a backlog.
@@ -221,6 +222,7 @@ impl World {
             skew_ms: 0,
             tick_at: None,
             halted: None,
+            is_stopping: false,
             stopped: false,
             is_paused: false,
             slow: Duration::ZERO,
@@ -269,6 +271,17 @@ impl World {
     /// The machine, where it runs.
     pub fn mesh(&self, host: HostId) -> Option<&Mesh> {
         self.host(host).mesh.as_ref()
+    }
+
+    /// Whether a host's node is up: not crashed, perhaps paused or stopping.
+    pub fn is_up(&self, host: HostId) -> bool {
+        self.host(host).mesh.is_some()
+    }
+
+    /// Whether a host's node takes clients: it is up, neither paused nor stopping.
+    pub fn runs(&self, host: HostId) -> bool {
+        let host = self.host(host);
+        host.mesh.is_some() && !host.is_paused && !host.is_stopping
     }
 
     /// The host's disk.

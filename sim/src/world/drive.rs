@@ -9,7 +9,6 @@ use mesh::wire::{self, Envelope};
 
 use super::{BACKLOG_MAX, Client, FLUSH, Happening, Heard, HostId, LOAD, OUTPUTS_MAX, World};
 use crate::network::{End, Fate};
-use crate::traffic::Kind;
 
 impl World {
     pub(super) fn drive_life(&mut self, host: HostId, life: u64, input: Input) {
@@ -175,7 +174,7 @@ impl World {
             wire::encode(envelope, &mut bytes),
             "a frame above the limit: {envelope:?}"
         );
-        self.traffic.add(Kind::of(&envelope.frame), bytes.len());
+        self.traffic.count(&envelope.frame, bytes.len() as u64);
         let lane = envelope.frame.lane();
         match self.network.send(from, lane, bytes.len(), self.now) {
             Fate::Arrives { to, at, again } => {

@@ -6,7 +6,7 @@ use mesh::id::Epoch;
 use mesh::proto::{Input, Mesh, Start, membership};
 use mesh::store::Store as _;
 
-use super::{Backup, Data, Happening, Heard, HostId, World, sessions_of};
+use super::{Backup, Happening, Heard, HostId, World, sessions_of};
 use crate::network::End;
 
 impl World {
@@ -18,7 +18,7 @@ impl World {
         assert!(host.mesh.is_none(), "host {id:?} runs already");
         host.life += 1;
         host.data.epoch = Epoch(now.unix_ms.max(host.data.epoch.0 + 1));
-        host.stopped = false;
+        (host.is_stopping, host.stopped) = (false, false);
         host.halted = None;
         let me = membership::Record {
             node: host.node,
@@ -66,7 +66,7 @@ impl World {
 
     /// Takes away what a host's node has kept: disk, member list, epoch. Its identity stays.
     pub fn lose_data(&mut self, id: HostId) {
-        self.restore(id, Backup(Data::default()));
+        self.restore(id, Backup::default());
     }
 
     /// A copy of what a host's node has kept so far.
@@ -88,6 +88,7 @@ impl World {
 
     /// Tells a node to stop as SIGTERM does.
     pub fn stop(&mut self, id: HostId) {
+        self.host_mut(id).is_stopping = true;
         self.drive(id, Input::Stop);
     }
 
