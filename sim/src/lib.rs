@@ -8,4 +8,5 @@ pub mod growth;
 pub mod network;
 pub mod queue;
 pub mod report;
+pub mod trace;
 pub mod world;
