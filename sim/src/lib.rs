@@ -9,4 +9,5 @@ pub mod network;
 pub mod queue;
 pub mod report;
 pub mod seed;
+pub mod trace;
 pub mod world;
