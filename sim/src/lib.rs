@@ -3,6 +3,7 @@
 //! The machines are [`mesh::proto::Mesh`], the very ones that ship; network, disks, clocks and
 //! clients are models. One seed and one sequence of calls give one history, byte for byte.
 
+pub mod check;
 pub mod disk;
 pub mod growth;
 pub mod network;

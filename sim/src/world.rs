@@ -22,6 +22,7 @@ use mesh::store::Store as _;
 use mesh::time::{Instant, Now};
 use mesh::wire;
 
+use crate::check::{Broken, Checks, Upon};
 use crate::disk::Disk;
 use crate::network::{self, End, Network};
 use crate::queue::Queue;
@@ -30,6 +31,12 @@ use crate::seed::Chance;
 
 /// Unix milliseconds at the start of every world: an arbitrary day in 2024.
 pub const UNIX_START_MS: u64 = 1_732_000_000_000;
+
+/// What the machines of every world derive their route keys from.
+pub const ROUTE_KEY: [u8; 16] = [7; 16];
+
+/// The oracles compare whole tables that often.
+const AUDIT_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a durable write takes: a fast disk's flush (`fdatasync` of a preallocated file, 0.1 to
 /// 0.3 ms measured).
@@ -156,6 +163,8 @@ pub struct World {
     /// Emptied and filled again and again, to save allocations.
     outputs: Vec<Output>,
     buffers: Vec<Vec<u8>>,
+    checks: Checks,
+    audit_at: Instant,
 }
 
 impl World {
@@ -176,6 +185,8 @@ impl World {
             lost: 0,
             outputs: Vec::new(),
             buffers: Vec::new(),
+            checks: Checks::default(),
+            audit_at: Instant(0),
         }
     }
 
@@ -327,6 +338,71 @@ impl World {
     }
 }
 
+/// What the oracles say.
+impl World {
+    /// Broken invariants are kept from here on instead of ending in a panic.
+    pub fn collect_broken(&mut self) {
+        self.checks.upon(Upon::Collect);
+    }
+
+    /// Nothing is checked or measured from here on.
+    pub fn without_checks(&mut self) {
+        self.checks.upon(Upon::Off);
+    }
+
+    /// The first invariant that was broken, where they are kept.
+    pub fn broken(&self) -> Option<&Broken> {
+        self.checks.broken()
+    }
+
+    /// The oracles, and what they measured.
+    pub fn checks(&self) -> &Checks {
+        &self.checks
+    }
+
+    #[cfg(test)]
+    pub(crate) fn checks_mut(&mut self) -> &mut Checks {
+        &mut self.checks
+    }
+
+    /// Compares the whole tables of all hosts now; each virtual second some are compared anyway.
+    pub fn audit_all(&mut self) {
+        let now = self.now;
+        self.with_checks(|checks, running| checks.audit_all(now, running));
+    }
+
+    /// Whether all running hosts that reach each other agree, see [`Checks::converged`].
+    ///
+    /// # Errors
+    /// The first difference, in words.
+    pub fn converged(&self) -> Result<(), String> {
+        let reach = |a, b| self.network.passes(a, b) && self.network.passes(b, a);
+        self.checks.converged(&self.running(), reach)
+    }
+
+    /// The oracles read the machines while they write down what they found.
+    fn with_checks(&mut self, look: impl FnOnce(&mut Checks, &[(HostId, &Mesh)])) {
+        let mut checks = std::mem::take(&mut self.checks);
+        look(&mut checks, &self.running());
+        self.checks = checks;
+    }
+
+    fn running(&self) -> Vec<(HostId, &Mesh)> {
+        let running = self
+            .hosts()
+            .filter_map(|host| Some((host, self.mesh(host)?)));
+        running.collect()
+    }
+
+    fn audit(&mut self) {
+        if self.audit_at <= self.now {
+            self.audit_at = self.now + AUDIT_EVERY;
+            let now = self.now;
+            self.with_checks(|checks, running| checks.audit(now, running));
+        }
+    }
+}
+
 /// Time.
 impl World {
     /// Runs for a while.
@@ -364,6 +440,7 @@ impl World {
         };
         self.now = self.now.max(at);
         self.happen(happening);
+        self.audit();
         true
     }
 

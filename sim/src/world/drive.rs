@@ -55,11 +55,13 @@ impl World {
     fn handle(&mut self, id: HostId, input: Input) {
         let now = self.clock(id);
         let mut outputs = std::mem::take(&mut self.outputs);
-        let host = self.host_mut(id);
+        let host = &mut self.hosts[usize::from(id.0)];
         let Some(mesh) = &mut host.mesh else { return };
+        let cause = self.checks.cause(&input, mesh);
         mesh.handle(now, input);
         outputs.extend(std::iter::from_fn(|| mesh.poll_output()).take(OUTPUTS_MAX));
         assert!(outputs.len() < OUTPUTS_MAX, "a step without end");
+        self.checks.after_step(now.at, id, mesh, cause, &outputs);
         let earliest = now.at.max(host.busy_until);
         let tick_at = mesh.poll_deadline().map(|at| at.max(earliest));
         self.set_tick(id, tick_at);
