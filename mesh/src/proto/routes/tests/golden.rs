@@ -18,7 +18,7 @@ fn keys() -> Keys {
     Keys::pack(&[RouteKey(1), RouteKey(0x0102), RouteKey(0x0304)])
 }
 
-fn messages() -> [(Message, &'static str); 6] {
+fn messages() -> [(Message, &'static str); 7] {
     let batch = || {
         Arc::new(Batch {
             after: summary(),
@@ -60,6 +60,7 @@ fn messages() -> [(Message, &'static str); 6] {
             "03ac020201800101020a0000000000010a000508",
         ),
         (ack, "04ac02028101"),
+        (Message::Have { seq: 300 }, "05ac02"),
     ]
 }
 
