@@ -23,7 +23,8 @@ pub struct Summary {
     pub seq: u64,
     /// How many keys are in the set.
     pub count: u64,
-    /// Sum modulo 2^64 of a mixed hash of each key.
+    /// Sum modulo 2^64 of a mixed hash of each key; a hash is no shorter as a varint.
+    #[serde(with = "postcard::fixint::le")]
     pub fingerprint: u64,
 }
 

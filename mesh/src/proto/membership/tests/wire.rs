@@ -62,5 +62,5 @@ fn a_heartbeat_costs_little() {
     });
     let vital = bytes(Message::Heartbeat { routes, vitals }).len();
     let average = (3 * plain + vital) / 4;
-    assert!(average <= 27, "{plain} {vital} {average}");
+    assert!(average <= 24, "{plain} {vital} {average}");
 }
