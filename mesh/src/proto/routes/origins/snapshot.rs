@@ -114,7 +114,9 @@ impl Origins {
             },
         };
         self.reserved += incoming.missing();
-        self.all.entry(node).or_default().incoming = Some(incoming);
+        let origin = self.all.entry(node).or_default();
+        origin.incoming = Some(incoming);
+        origin.lapses = 0;
         true
     }
 
