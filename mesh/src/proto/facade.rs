@@ -5,6 +5,8 @@
 
 mod facts;
 mod ground;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::time::Duration;
