@@ -5,6 +5,7 @@
 
 mod facts;
 mod ground;
+mod inspect;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use ground::Ground;
+pub use inspect::Loads;
 
 use crate::command::Command;
 use crate::id::{Address, Epoch, LinkId, NodeId, RouteHasher, SessionId, splitmix64};
