@@ -26,7 +26,6 @@ mod bounds;
 mod cause;
 mod convergence;
 mod detection;
-mod durations;
 mod eventual;
 mod history;
 mod members;
@@ -45,11 +44,10 @@ use mesh::proto::routes::Summary;
 use mesh::proto::{Config, Input, Mesh, Output};
 use mesh::time::Instant;
 
-pub use bounds::Worst;
+pub use bounds::{SNAPSHOTS_MAX, Worst};
 pub use cause::Cause;
 pub use convergence::Convergence;
 pub use detection::{Death, Detection, FalseDeath};
-pub use durations::Durations;
 
 use crate::world::{HostId, ROUTE_KEY};
 use cause::Kind;

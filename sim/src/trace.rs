@@ -31,6 +31,8 @@ pub const LINES: usize = 200;
 pub struct Trace {
     sink: Sink,
     names: Names,
+    /// What happens at another time is left out; `None`: nothing is.
+    window: Option<(Instant, Instant)>,
 }
 
 #[derive(Default)]
@@ -148,7 +150,7 @@ impl Trace {
         };
         Self {
             sink: Sink::Ring(ring),
-            names: Names::default(),
+            ..Self::default()
         }
     }
 
@@ -157,8 +159,15 @@ impl Trace {
         LEGEND.lines().for_each(&mut print);
         Self {
             sink: Sink::Print(Box::new(print)),
-            names: Names::default(),
+            ..Self::default()
         }
+    }
+
+    /// Only what happens from one instant to before the other.
+    #[must_use]
+    pub fn within(mut self, from: Instant, until: Instant) -> Self {
+        self.window = Some((from, until));
+        self
     }
 
     /// Whether anything is traced.
@@ -203,7 +212,10 @@ impl Trace {
     /// Something happened on a host, or to the whole run. `event` is called only where it is traced.
     #[inline]
     pub fn event(&mut self, now: Instant, host: Option<HostId>, event: impl FnOnce() -> Event) {
-        if self.is_on() {
+        let seen = self
+            .window
+            .is_none_or(|(from, until)| from <= now && now < until);
+        if seen && self.is_on() {
             self.add(now, host, event());
         }
     }

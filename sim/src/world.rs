@@ -28,6 +28,7 @@ use crate::network::{self, End, Network};
 use crate::queue::Queue;
 use crate::report::traffic::Traffic;
 use crate::seed::Chance;
+use crate::trace::{self, Trace};
 
 /// Unix milliseconds at the start of every world: an arbitrary day in 2024.
 pub const UNIX_START_MS: u64 = 1_732_000_000_000;
@@ -47,7 +48,7 @@ const LOAD: Duration = Duration::from_micros(50);
 
 /// Inputs that wait for a paused or slow machine: as many frames as sockets and outboxes hold. Frames
 /// beyond it are lost, and counted.
-const BACKLOG_MAX: usize = 65_536;
+pub const BACKLOG_MAX: usize = 65_536;
 
 /// The outputs that one step of a machine may give before it is taken for a loop.
 const OUTPUTS_MAX: usize = 1_000_000;
@@ -160,11 +161,15 @@ pub struct World {
     traffic: Traffic,
     /// Frames that came to nothing: lost by the network, in a cut, or beyond a backlog.
     lost: u64,
+    backlog_max: usize,
     /// Emptied and filled again and again, to save allocations.
     outputs: Vec<Output>,
     buffers: Vec<Vec<u8>>,
     checks: Checks,
     audit_at: Instant,
+    trace: Trace,
+    /// The other host of each open end, for the trace: the network forgets it when it closes.
+    peers: BTreeMap<End, HostId>,
 }
 
 impl World {
@@ -183,10 +188,13 @@ impl World {
             next_request: 1,
             traffic: Traffic::default(),
             lost: 0,
+            backlog_max: 0,
             outputs: Vec::new(),
             buffers: Vec::new(),
             checks: Checks::default(),
             audit_at: Instant(0),
+            trace: Trace::off(),
+            peers: BTreeMap::new(),
         }
     }
 
@@ -203,6 +211,11 @@ impl World {
     /// Frames that came to nothing so far: lost by the network, in a cut, or beyond a backlog.
     pub fn lost(&self) -> u64 {
         self.lost
+    }
+
+    /// The most inputs that ever waited for a paused or slow machine.
+    pub fn backlog_max(&self) -> usize {
+        self.backlog_max
     }
 
     /// The network between the hosts.
@@ -334,6 +347,7 @@ impl World {
 
     /// Sets a host's wall clock that many milliseconds ahead of the others.
     pub fn skew(&mut self, host: HostId, ms: i64) {
+        self.trace_fault(host, &format!("clock {ms:+} ms"), None);
         self.host_mut(host).skew_ms = ms;
     }
 }
@@ -403,13 +417,51 @@ impl World {
     }
 }
 
+/// The trace.
+impl World {
+    /// From now on what happens is traced there.
+    pub fn set_trace(&mut self, trace: Trace) {
+        self.trace = trace;
+    }
+
+    /// The trace so far; nothing is traced from here on.
+    pub fn take_trace(&mut self) -> Trace {
+        std::mem::take(&mut self.trace)
+    }
+
+    /// A part of a run begins.
+    pub fn phase(&mut self, what: &str) {
+        let event = || trace::Event::Phase(what.to_owned());
+        self.trace.event(self.now, None, event);
+    }
+
+    /// An invariant is broken.
+    pub fn trace_broken(&mut self, invariant: &str, why: &str) {
+        let event = || trace::Event::Broken {
+            invariant: invariant.to_owned(),
+            why: why.to_owned(),
+        };
+        self.trace.event(self.now, None, event);
+    }
+
+    fn trace_fault(&mut self, host: HostId, what: &str, other: Option<HostId>) {
+        let event = || trace::Event::Fault {
+            what: what.to_owned(),
+            other,
+        };
+        self.trace.event(self.now, Some(host), event);
+    }
+}
+
 /// Time.
 impl World {
     /// Runs for a while.
     pub fn run_for(&mut self, duration: Duration) {
         let until = self.now + duration;
         while self.step(until) {}
-        self.now = until;
+        if self.broken().is_none() {
+            self.now = until;
+        }
     }
 
     /// Runs until something holds, looking after each step; false where it does not within the bound.
@@ -426,8 +478,11 @@ impl World {
         }
     }
 
-    /// The next thing happens; false where nothing does until then.
+    /// The next thing happens; false where nothing does until then, or an invariant is broken.
     fn step(&mut self, until: Instant) -> bool {
+        if self.broken().is_some() {
+            return false;
+        }
         let planned = self.queue.next_at();
         let first = |at: Instant| at <= until && planned.is_none_or(|planned| at < planned);
         if let Some((at, host)) = self.ticks.first().copied().filter(|(at, _)| first(*at)) {
@@ -452,6 +507,10 @@ impl World {
                     let (envelope, _) = wire::decode(&bytes)
                         .expect("own frames")
                         .expect("whole frames");
+                    if let Some(from) = self.peers.get(&end) {
+                        let fate = trace::Fate::Arrived;
+                        self.trace.frame(self.now, *from, end.host, &envelope, fate);
+                    }
                     let link = end.link;
                     self.drive(end.host, Input::Frame { link, envelope });
                 }

@@ -8,12 +8,14 @@ use super::timeline::Second;
 use super::traffic::{Kind, Load};
 use super::*;
 
+fn ms(list: &[u64]) -> Durations {
+    let durations: Vec<Duration> = list.iter().copied().map(Duration::from_millis).collect();
+    durations.into()
+}
+
 /// A small run that held.
 fn sample() -> Report {
-    let ms = |list: &[u64]| -> Durations {
-        let durations: Vec<Duration> = list.iter().copied().map(Duration::from_millis).collect();
-        durations.into()
-    };
+    let faults = "crash 0.1/s, restart after 1 s to 5 s, cut 0.05/s, heal after 2 s to 8 s";
     let options = [
         ("scenario", "steady"),
         ("seed", "7"),
@@ -22,23 +24,48 @@ fn sample() -> Report {
         ("seconds", "30"),
         ("latency", "0.2 ms to 0.5 ms"),
         ("loss", "10 %"),
-        (
-            "faults",
-            "crash 0.1/s, restart after 1 s to 5 s, cut 0.05/s, heal after 2 s to 8 s",
-        ),
+        ("faults", faults),
     ];
     let options = options.map(|(name, value)| Setting::new(name, value));
     let after = Duration::from_micros(83_200);
-    let mut report = Report::new(options.into(), Outcome::Converged { after });
-    report.version = "1.2.3".to_owned();
+    let counters = [
+        ("crashes", 2),
+        ("restarts", 2),
+        ("cuts", 1),
+        ("frames lost", 3_217),
+    ];
     let quick: Vec<u64> = (0..60).map(|n| 1 + n * n / 80).collect();
-    let mut all = quick.clone();
-    all.extend([700, 900, 1_234]);
-    report.convergence.all = ms(&all);
-    report.convergence.faulty = ms(&all[50..]);
-    report.convergence.healed = ms(&quick[..50]);
-    report.detection = ms(&[950, 1_020, 1_310]);
-    report.traffic.ran = Duration::from_secs(290);
+    let all = [&quick[..], &[700, 900, 1_234]].concat();
+    Report {
+        version: "1.2.3".to_owned(),
+        convergence: Convergence {
+            all: ms(&all),
+            faulty: ms(&all[50..]),
+            healed: ms(&quick[..50]),
+            unfinished: 0,
+        },
+        detection: ms(&[950, 1_020, 1_310]),
+        traffic: traffic(),
+        copies: Ratio {
+            total: 5_670,
+            of: 630,
+        },
+        table: Ratio {
+            total: 234_500,
+            of: 10_000,
+        },
+        fullest: Some(Fullest {
+            name: "outbox of h3 to h4, control".to_owned(),
+            length: 120,
+            bound: 1_024,
+        }),
+        counters: counters.map(|(name, n)| (name.to_owned(), n)).into(),
+        timeline: timeline(),
+        ..Report::new(options.into(), Outcome::Converged { after })
+    }
+}
+
+fn traffic() -> Traffic {
     let loads = [
         (Kind::Heartbeat, 26_000, 900_000),
         (Kind::Membership, 410, 61_000),
@@ -46,28 +73,17 @@ fn sample() -> Report {
         (Kind::Log, 77, 9_000),
         (Kind::Relayed, 12, 700),
     ];
-    let loads = loads.map(|(kind, frames, bytes)| (kind, Load { frames, bytes }));
-    report.traffic.kinds = loads.into();
-    report.copies = Ratio {
-        total: 5_670,
-        of: 630,
-    };
-    report.table = Ratio {
-        total: 234_500,
-        of: 10_000,
-    };
-    report.fullest = Some(Fullest {
-        name: "outbox of h3 to h4, control".to_owned(),
-        length: 120,
-        bound: 1_024,
-    });
-    let counters = [
-        ("crashes", 2),
-        ("restarts", 2),
-        ("cuts", 1),
-        ("frames lost", 3_217),
-    ];
-    report.counters = counters.map(|(name, n)| (name.to_owned(), n)).into();
+    Traffic {
+        ran: Duration::from_secs(290),
+        kinds: loads
+            .map(|(kind, frames, bytes)| (kind, Load { frames, bytes }))
+            .into(),
+    }
+}
+
+/// Two crashes and a cut.
+fn timeline() -> Timeline {
+    let mut timeline = Timeline::default();
     for n in 0..30 {
         let marks: &[&str] = match n {
             4 => &["crash", "crash"],
@@ -76,22 +92,21 @@ fn sample() -> Report {
             18 => &["heal"],
             _ => &[],
         };
-        marks.iter().for_each(|mark| report.timeline.mark(mark));
-        let nodes = 10
-            - match n {
-                4..6 => 2,
-                6 => 1,
-                _ => 0,
-            };
+        marks.iter().for_each(|mark| timeline.mark(mark));
+        let nodes = match n {
+            4 | 5 => 8,
+            6 => 9,
+            _ => 10,
+        };
         let waiting = if (10..19).contains(&n) { n } else { 0 };
         let bytes = 40_000 + 1_000 * n + 9_000 * waiting;
-        report.timeline.push(Second {
+        timeline.push(Second {
             bytes,
             nodes,
             waiting,
         });
     }
-    report
+    timeline
 }
 
 const PAGE: &str = include_str!("golden/page.txt");

@@ -5,6 +5,7 @@ use std::time::Duration;
 use mesh::proto::{DialFailure, DialId, Input, Target};
 
 use super::{Happening, HostId, World};
+use crate::trace;
 
 /// How long a dial takes to fail where nobody listens.
 const REFUSED: Duration = Duration::from_millis(1);
@@ -46,6 +47,11 @@ impl World {
             Some(_) => None,
         };
         if let Some((after, failure)) = failure {
+            let event = || trace::Event::DialFailed {
+                peer: found,
+                failure: failure.clone(),
+            };
+            self.trace.event(self.now, Some(host), event);
             let input = Input::DialFailed { dial, failure };
             return self
                 .queue
@@ -62,6 +68,9 @@ impl World {
             let remote = self.host(other.host).address.clone();
             let peer = self.host(other.host).node;
             let life = self.host(end.host).life;
+            self.peers.insert(end, other.host);
+            let event = || trace::Event::LinkUp { peer: other.host };
+            self.trace.event(self.now, Some(end.host), event);
             let up = Input::LinkUp {
                 link: end.link,
                 peer,

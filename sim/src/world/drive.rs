@@ -9,6 +9,7 @@ use mesh::wire::{self, Envelope};
 
 use super::{BACKLOG_MAX, Client, FLUSH, Happening, Heard, HostId, LOAD, OUTPUTS_MAX, World};
 use crate::network::{End, Fate};
+use crate::trace;
 
 impl World {
     pub(super) fn drive_life(&mut self, host: HostId, life: u64, input: Input) {
@@ -29,6 +30,10 @@ impl World {
             return;
         }
         host.backlog.push_back(input);
+        self.backlog_max = self
+            .backlog_max
+            .max(self.hosts[usize::from(id.0)].backlog.len());
+        let host = self.host_mut(id);
         if !host.is_paused && host.backlog.len() == 1 {
             let (life, at) = (host.life, host.busy_until.max(now));
             self.queue.plan(at, Happening::Work(id, life));
@@ -136,9 +141,14 @@ impl World {
                 self.queue.plan(self.now + LOAD, loaded);
             }
             Output::Keep { members } => self.host_mut(id).data.kept = members,
-            Output::KeepEpoch(epoch) => self.host_mut(id).data.epoch = epoch,
+            Output::KeepEpoch(epoch) => {
+                self.trace.raised(id, epoch);
+                self.host_mut(id).data.epoch = epoch;
+            }
             Output::Note(note) => {
                 let now = self.now;
+                let event = || trace::Event::Note(note.clone());
+                self.trace.event(now, Some(id), event);
                 self.host_mut(id).notes.push((now, note));
             }
             Output::Halt(halt) => {
@@ -178,7 +188,16 @@ impl World {
         );
         self.traffic.count(&envelope.frame, bytes.len() as u64);
         let lane = envelope.frame.lane();
-        match self.network.send(from, lane, bytes.len(), self.now) {
+        let fate = self.network.send(from, lane, bytes.len(), self.now);
+        let told = match fate {
+            Fate::Arrives { again: None, .. } => trace::Fate::Sent,
+            Fate::Arrives { again: Some(_), .. } => trace::Fate::Doubled,
+            Fate::Lost { .. } | Fate::Cut { .. } | Fate::Gone => trace::Fate::Lost,
+        };
+        if let Some(to) = self.peers.get(&from) {
+            self.trace.frame(self.now, from.host, *to, envelope, told);
+        }
+        match fate {
             Fate::Arrives { to, at, again } => {
                 if let Some(again) = again {
                     self.queue.plan(again, Happening::Frame(to, bytes.clone()));

@@ -8,6 +8,7 @@ use mesh::store::Store as _;
 
 use super::{Backup, Happening, Heard, HostId, ROUTE_KEY, World, sessions_of};
 use crate::network::{self, End};
+use crate::trace;
 
 impl World {
     /// Starts a host's node from what its disk and data directory hold.
@@ -43,12 +44,14 @@ impl World {
         };
         let mesh = Mesh::new(host.config.clone(), start, now);
         self.checks.on_start(now.at, id, &host.config, &mesh);
+        self.trace.started(now.at, id, host.node, host.data.epoch);
         host.mesh = Some(mesh);
         self.drive(id, Input::Tick);
     }
 
     /// Kills a host's node at once: connections break, unflushed appends are lost.
     pub fn crash(&mut self, id: HostId) {
+        self.trace_fault(id, "crash", None);
         self.set_tick(id, None);
         self.checks.on_crash(self.now, id);
         let host = self.host_mut(id);
@@ -62,6 +65,7 @@ impl World {
                 inbox.push(Heard::Lost);
             }
         }
+        self.peers.retain(|end, _| end.host != id);
         for end in self.network.close_host(id) {
             self.plan_link_down(end);
         }
@@ -79,6 +83,7 @@ impl World {
 
     /// Puts back what a host's node had kept at an earlier time.
     pub fn restore(&mut self, id: HostId, backup: Backup) {
+        self.trace_fault(id, "older or lost data", None);
         let host = self.host_mut(id);
         assert!(host.mesh.is_none(), "host {id:?} runs");
         host.data = backup.0;
@@ -91,12 +96,14 @@ impl World {
 
     /// Tells a node to stop as SIGTERM does.
     pub fn stop(&mut self, id: HostId) {
+        self.trace_fault(id, "stop", None);
         self.host_mut(id).is_stopping = true;
         self.drive(id, Input::Stop);
     }
 
     /// A host does nothing for a while: what comes waits.
     pub fn pause(&mut self, id: HostId) {
+        self.trace_fault(id, "pause", None);
         self.set_tick(id, None);
         self.checks.on_pause(self.now, id);
         self.host_mut(id).is_paused = true;
@@ -109,12 +116,15 @@ impl World {
             return;
         }
         let life = host.life;
+        self.trace_fault(id, "go on", None);
         self.checks.on_unpause(self.now, id);
         self.work(id, life);
     }
 
     /// Each step of a host's machine takes so long from now on: what comes meanwhile waits.
     pub fn slow_down(&mut self, id: HostId, step: Duration) {
+        let what = format!("each step takes {step:?}");
+        self.trace_fault(id, &what, None);
         self.host_mut(id).slow = step;
         for other in self.hosts() {
             self.checks.on_disturbed(self.now, id, other);
@@ -123,12 +133,18 @@ impl World {
 
     /// From now on frames from one host to the other fare so; `None`: as all others.
     pub fn set_link(&mut self, from: HostId, to: HostId, config: Option<network::Config>) {
+        let what = match config {
+            Some(_) => "bad link",
+            None => "good link",
+        };
+        self.trace_fault(from, what, Some(to));
         self.network.set_special(from, to, config);
         self.checks.on_disturbed(self.now, from, to);
     }
 
     /// Breaks all connections between two hosts: both are told.
     pub fn reset(&mut self, a: HostId, b: HostId) {
+        self.trace_fault(a, "reset", Some(b));
         self.checks.on_disturbed(self.now, a, b);
         for end in self.network.reset(a, b) {
             self.plan_link_down(end);
@@ -143,6 +159,7 @@ impl World {
 
     /// Frames from one host no longer reach the other.
     pub fn cut_one_way(&mut self, from: HostId, to: HostId) {
+        self.trace_fault(from, "cut", Some(to));
         self.checks.on_cut(self.now, from, to);
         self.network.cut_one_way(from, to);
     }
@@ -158,6 +175,9 @@ impl World {
 
     /// Heals what was cut between two hosts.
     pub fn heal(&mut self, a: HostId, b: HostId) {
+        if !self.network.passes(a, b) || !self.network.passes(b, a) {
+            self.trace_fault(a, "heal", Some(b));
+        }
         self.checks.on_heal(self.now, a, b);
         self.checks.on_heal(self.now, b, a);
         for end in self.network.heal(a, b) {
@@ -173,6 +193,10 @@ impl World {
     }
 
     pub(super) fn plan_link_down(&mut self, end: End) {
+        if let Some(peer) = self.peers.remove(&end) {
+            let event = || trace::Event::LinkDown { peer };
+            self.trace.event(self.now, Some(end.host), event);
+        }
         let life = self.host(end.host).life;
         let at = self.now + self.network.latency();
         self.queue.plan(
