@@ -6,6 +6,8 @@
 mod facts;
 mod ground;
 mod inspect;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::time::Duration;

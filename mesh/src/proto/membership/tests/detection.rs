@@ -1,6 +1,7 @@
 //! Heartbeats, silence, indirect probes and helpers.
 
 use super::world::{LATENCY, World, id, ms, secs};
+use crate::id::Epoch;
 use crate::proto::membership::{Event, Message, Reach, State};
 use crate::proto::output::Note;
 
@@ -233,6 +234,41 @@ fn a_node_whose_timers_come_late_reads_what_has_come_before_it_judges() {
 }
 
 #[test]
+fn a_link_may_be_silent_for_twice_its_longest_round_trip() {
+    let mut world = World::meshed(2);
+    for (from, to) in [(0, 1), (1, 0)] {
+        world.delay(from, to, ms(600));
+    }
+    world.run(secs(10));
+    let probes = |world: &World| world.counter(0, "membership_probes_total");
+    let before = probes(&world);
+    world.pause(1, ms(1_500));
+    world.run(secs(10));
+    assert_eq!(probes(&world), before);
+}
+
+#[test]
+fn a_helper_that_reached_another_life_has_not_reached_this_one() {
+    let mut world = World::meshed(3);
+    world.power_off(2);
+    let target = id(2);
+    let asked = |world: &World| world.machine(0).peers[&target].round;
+    world.run_until(secs(1), |world| asked(world).is_some());
+    let round = asked(&world).unwrap();
+    for (epoch, by) in [(99, None), (100, Some(1))] {
+        let epoch = Epoch(epoch);
+        let probed = Message::Probed {
+            round,
+            target,
+            epoch,
+        };
+        world.say(1, 0, probed);
+        world.run(ms(10));
+        assert_eq!(helper(&world, 0, 2), by);
+    }
+}
+
+#[test]
 fn a_paused_node_comes_back_in_the_same_epoch() {
     let mut world = World::meshed(4);
     world.pause(1, secs(5));
@@ -271,7 +307,7 @@ fn a_pause_shorter_than_the_silence_changes_nothing() {
 
 /// Well formed, and nothing that a member says.
 fn odd_messages() -> [Message; 13] {
-    let epoch = crate::id::Epoch(u64::MAX);
+    let epoch = Epoch(u64::MAX);
     let (node, target, origin) = (id(2), id(2), id(9));
     [
         Message::Probe {
@@ -313,12 +349,12 @@ fn odd_messages() -> [Message; 13] {
         },
         Message::Suspect {
             node: id(1),
-            epoch: crate::id::Epoch(100),
+            epoch: Epoch(100),
             incarnation: 9,
         },
         Message::Suspect {
             node: id(0),
-            epoch: crate::id::Epoch(100),
+            epoch: Epoch(100),
             incarnation: u64::MAX,
         },
         Message::Stopping { epoch },
@@ -349,5 +385,5 @@ fn a_node_cannot_be_made_to_panic_by_any_message_of_a_member() {
     }
     world.run(secs(5));
     assert!(world.is_meshed());
-    assert_eq!(world.machine(0).epoch(), crate::id::Epoch(100));
+    assert_eq!(world.machine(0).epoch(), Epoch(100));
 }

@@ -226,6 +226,23 @@ fn a_node_is_isolated_when_it_suspects_three_and_more_than_a_third() {
 }
 
 #[test]
+fn votes_of_members_that_are_down_do_not_count() {
+    let mut world = World::meshed(8);
+    world.power_off(7);
+    world.run(ms(300));
+    for voter in [1, 2] {
+        world.say(voter, 0, accuse(7, 0));
+    }
+    world.run(ms(20));
+    for voter in [1, 2] {
+        world.with(voter, |machine, now, out| machine.stopped(now, out));
+    }
+    world.run(ms(20));
+    world.with(0, |machine, now, out| machine.suspect(now, id(7), out));
+    assert_eq!(world.state(0, 7), Some(State::Suspect), "one vote of three");
+}
+
+#[test]
 fn two_halves_of_a_mesh_hold_each_other_for_down_and_find_together_again() {
     let mut world = World::meshed(6);
     for a in 0..3 {
@@ -300,6 +317,22 @@ fn a_goodbye_that_was_lost_is_made_up_for_by_heartbeats() {
     assert!(!world.life(0, 2).unwrap().stopping);
     world.run(ms(1_100));
     assert!(world.life(0, 2).unwrap().stopping);
+}
+
+#[test]
+fn a_goodbye_of_an_earlier_life_does_not_concern_the_present_one() {
+    let mut world = World::meshed(3);
+    world.run(secs(1));
+    world.crash(2);
+    world.restart(2);
+    world.run_until(secs(61), World::is_meshed);
+    let epoch = Epoch(100);
+    for goodbye in [Message::Stopping { epoch }, Message::Stopped { epoch }] {
+        world.say(2, 0, goodbye);
+        world.run(ms(10));
+        let life = world.life(0, 2).unwrap();
+        assert_eq!((life.state, life.stopping), (State::Alive, false));
+    }
 }
 
 #[test]

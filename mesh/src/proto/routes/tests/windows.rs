@@ -116,6 +116,22 @@ fn each_linked_peer_gets_each_batch_once_and_all_share_it() {
 }
 
 #[test]
+fn over_a_new_link_nothing_is_pushed_before_the_peer_says_what_it_holds() {
+    let mut world = World::pair();
+    world.attach(0, key(1));
+    // Lost with the old link, of whose end nobody hears.
+    world.flying.clear();
+    world.said.clear();
+    world.link(0, 1);
+    world.now = world.now + ms(50);
+    world.attach(0, key(2));
+    assert_eq!(world.said(0, is_batch), 0);
+    world.settle();
+    assert_eq!(world.held(1, 0), Some(world.nodes[0].summary()));
+    assert_eq!(world.stats(1).batches_early, 0);
+}
+
+#[test]
 fn only_who_has_the_batch_before_is_pushed_to() {
     let mut world = World::new(2);
     (0..12_000).for_each(|i| world.attach(0, key(i)));
