@@ -52,6 +52,7 @@ pub fn run(growth: &Growth, mut progress: impl FnMut(&str)) -> Report {
         growth.seed,
         network::Config {
             latency: growth.latency,
+            ..network::Config::default()
         },
     );
     for n in 0..growth.nodes {
@@ -65,13 +66,13 @@ pub fn run(growth: &Growth, mut progress: impl FnMut(&str)) -> Report {
     progress("nodes have met");
     let nodes = f64::from(growth.nodes);
     let rest = Duration::from_secs(5);
-    let before = world.traffic().bytes;
+    let before = world.traffic().total().bytes;
     world.run_for(rest);
-    let idle_bytes = (world.traffic().bytes - before) as f64 / nodes / rest.as_secs_f64();
+    let idle_bytes = (world.traffic().total().bytes - before) as f64 / nodes / rest.as_secs_f64();
 
     let mut rng = ChaCha8Rng::seed_from_u64(growth.seed);
     let gap = growth.duration / growth.users.max(1);
-    let (before, started) = (world.traffic().bytes, world.now());
+    let (before, started) = (world.traffic().total().bytes, world.now());
     let mut known = Vec::new();
     for user in 0..growth.users {
         let host = HostId(
@@ -89,7 +90,7 @@ pub fn run(growth: &Growth, mut progress: impl FnMut(&str)) -> Report {
     }
     let busy = world.now().since(started).as_secs_f64();
     let busy_bytes = if busy > 0.0 {
-        (world.traffic().bytes - before) as f64 / nodes / busy
+        (world.traffic().total().bytes - before) as f64 / nodes / busy
     } else {
         0.0
     };

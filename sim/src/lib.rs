@@ -7,4 +7,6 @@ pub mod disk;
 pub mod growth;
 pub mod network;
 pub mod queue;
+pub mod seed;
+pub mod traffic;
 pub mod world;

@@ -1,28 +1,28 @@
 //! What goes wrong with hosts and links.
 
+use std::time::Duration;
+
 use mesh::id::Epoch;
 use mesh::proto::{Input, Mesh, Start, membership};
 use mesh::store::Store as _;
-use rand_core::Rng as _;
 
-use super::{Happening, Heard, HostId, World, sessions_of};
-use crate::disk::Disk;
+use super::{Backup, Data, Happening, Heard, HostId, World, sessions_of};
 use crate::network::End;
 
 impl World {
     /// Starts a host's node from what its disk and data directory hold.
     pub fn start(&mut self, id: HostId) {
         let now = self.clock(id);
-        let seed = self.rng.next_u64();
+        let seed = self.machines.number();
         let host = self.host_mut(id);
         assert!(host.mesh.is_none(), "host {id:?} runs already");
         host.life += 1;
-        host.epoch = Epoch(now.unix_ms.max(host.epoch.0 + 1));
+        host.data.epoch = Epoch(now.unix_ms.max(host.data.epoch.0 + 1));
         host.stopped = false;
         host.halted = None;
         let me = membership::Record {
             node: host.node,
-            epoch: host.epoch,
+            epoch: host.data.epoch,
             incarnation: 0,
             addresses: vec![host.address.clone()],
             url: Some(format!("ws://{}/ws", host.address)),
@@ -31,14 +31,14 @@ impl World {
         };
         let membership = membership::Start {
             me,
-            kept: host.kept.clone(),
+            kept: host.data.kept.clone(),
             contacts: host.contacts.clone(),
             seed,
         };
         let start = Start {
             membership,
             route_key: [7; 16],
-            newest: host.disk.newest(),
+            newest: host.data.disk.newest(),
             seed,
         };
         host.mesh = Some(Mesh::new(host.config.clone(), start, now));
@@ -52,7 +52,8 @@ impl World {
         host.mesh = None;
         host.life += 1;
         host.is_paused = false;
-        host.paused.clear();
+        host.busy_until = mesh::time::Instant(0);
+        host.backlog.clear();
         for (client, inbox) in self.inboxes.range_mut(sessions_of(id)) {
             if client.host == id && !inbox.last().is_some_and(Heard::is_end) {
                 inbox.push(Heard::Lost);
@@ -65,9 +66,19 @@ impl World {
 
     /// Takes away what a host's node has kept: disk, member list, epoch. Its identity stays.
     pub fn lose_data(&mut self, id: HostId) {
+        self.restore(id, Backup(Data::default()));
+    }
+
+    /// A copy of what a host's node has kept so far.
+    pub fn back_up(&self, id: HostId) -> Backup {
+        Backup(self.host(id).data.clone())
+    }
+
+    /// Puts back what a host's node had kept at an earlier time.
+    pub fn restore(&mut self, id: HostId, backup: Backup) {
         let host = self.host_mut(id);
         assert!(host.mesh.is_none(), "host {id:?} runs");
-        (host.disk, host.kept, host.epoch) = (Disk::default(), Vec::new(), Epoch(0));
+        host.data = backup.0;
     }
 
     /// A host that runs another life of the same node: its identity is taken from `of`.
@@ -89,11 +100,23 @@ impl World {
     /// A paused host goes on with all that has come meanwhile.
     pub fn unpause(&mut self, id: HostId) {
         let host = self.host_mut(id);
-        host.is_paused = false;
-        for input in std::mem::take(&mut host.paused) {
-            self.drive(id, input);
+        if !std::mem::take(&mut host.is_paused) {
+            return;
         }
-        self.drive(id, Input::Tick);
+        let life = host.life;
+        self.work(id, life);
+    }
+
+    /// Each step of a host's machine takes so long from now on: what comes meanwhile waits.
+    pub fn slow_down(&mut self, id: HostId, step: Duration) {
+        self.host_mut(id).slow = step;
+    }
+
+    /// Breaks all connections between two hosts: both are told.
+    pub fn reset(&mut self, a: HostId, b: HostId) {
+        for end in self.network.reset(a, b) {
+            self.plan_link_down(end);
+        }
     }
 
     /// Cuts the network between two hosts, both ways.
@@ -132,7 +155,7 @@ impl World {
 
     pub(super) fn plan_link_down(&mut self, end: End) {
         let life = self.host(end.host).life;
-        let at = self.now + self.network.latency(&mut self.rng);
+        let at = self.now + self.network.latency();
         self.queue.plan(
             at,
             Happening::Input(end.host, life, Input::LinkDown { link: end.link }),
