@@ -1,5 +1,5 @@
-//! Whatever happens to nodes, links and users: once it is over, every table is right, and so is what
-//! watchers were told last.
+//! Whatever happens to nodes, links and users: whom it does not touch notices nothing, and once it is
+//! over, every table is right, and so is what watchers were told last.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,90 +9,103 @@ use mesh::proto::{Closing, Config};
 use proptest::prelude::*;
 use sim::network;
 use sim::world::{Client, Heard, HostId, World};
-use tests::expect::{HEALED, Truth, is_full_mesh, views};
+use tests::bystanders::Bystanders;
+use tests::census::Census;
+use tests::expect::{route, views};
+use tests::faults::{Fault, HOSTS_MAX, Scene, fault};
+use tests::tuning::tuning;
 
 /// One thing that happens. Numbers are taken modulo what there is, so that every sequence is valid
 /// and shrinks well.
 #[derive(Debug, Clone)]
-enum Operation {
-    Attach { host: u16, user: u16 },
-    Detach { session: usize, lost: bool },
-    Move { session: usize, host: u16 },
-    Crash { host: u16 },
-    Restart { host: u16 },
-    Cut { a: u16, b: u16 },
-    CutOneWay { from: u16, to: u16 },
-    Heal { a: u16, b: u16 },
-    Wait { ms: u64 },
+pub(crate) enum Operation {
+    Attach {
+        host: u16,
+        user: u16,
+    },
+    Detach {
+        session: usize,
+        lost: bool,
+    },
+    Move {
+        session: usize,
+        host: u16,
+    },
+    /// The faults are over for a while, and all must agree.
+    Calm,
+    Fault(Fault),
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
     use Operation::*;
     prop_oneof![
-        4 => (any::<u16>(), 0..USERS).prop_map(|(host, user)| Attach { host, user }),
-        2 => (any::<usize>(), any::<bool>()).prop_map(|(session, lost)| Detach { session, lost }),
-        2 => (any::<usize>(), any::<u16>()).prop_map(|(session, host)| Move { session, host }),
-        1 => any::<u16>().prop_map(|host| Crash { host }),
-        1 => any::<u16>().prop_map(|host| Restart { host }),
-        1 => any::<(u16, u16)>().prop_map(|(a, b)| Cut { a, b }),
-        1 => any::<(u16, u16)>().prop_map(|(from, to)| CutOneWay { from, to }),
-        1 => any::<(u16, u16)>().prop_map(|(a, b)| Heal { a, b }),
-        3 => (1..4_000u64).prop_map(|ms| Wait { ms }),
+        8 => (any::<u16>(), 0..USERS).prop_map(|(host, user)| Attach { host, user }),
+        4 => (any::<usize>(), any::<bool>()).prop_map(|(session, lost)| Detach { session, lost }),
+        4 => (any::<usize>(), any::<u16>()).prop_map(|(session, host)| Move { session, host }),
+        1 => Just(Calm),
+        32 => fault().prop_map(Fault),
     ]
-}
-
-/// A world, and what its clients know of themselves.
-struct Run {
-    world: World,
-    count: u16,
-    truth: Truth,
-    sessions: BTreeMap<Client, String>,
-    /// One on each running host, which watches all users.
-    watchers: BTreeMap<HostId, Client>,
 }
 
 /// The users who come and go.
 const USERS: u16 = 6;
 
+/// The most routes that there can be: each user and a watcher everywhere.
+const ROUTES_MAX: u64 = (USERS as u64 + 1) * HOSTS_MAX as u64;
+
+/// While time goes by, whoever is not touched is looked at that often.
+const SLICE: Duration = Duration::from_millis(100);
+
 fn user(n: u16) -> String {
     format!("@user{n}")
 }
 
+/// A world, and what its clients know of themselves.
+pub(crate) struct Run {
+    scene: Scene,
+    config: Config,
+    census: Census,
+    bystanders: Bystanders,
+    /// One on each running host, which watches all users.
+    watchers: BTreeMap<HostId, Client>,
+}
+
 impl Run {
-    fn new(seed: u64, count: u16) -> Self {
-        let mut world = World::new(seed, network::Config::default());
-        for n in 0..count {
-            let contacts: Vec<HostId> = n.checked_sub(1).map(HostId).into_iter().collect();
-            let host = world.add_host(Config::default(), &contacts);
-            world.start(host);
-        }
+    pub(crate) fn new(seed: u64, hosts: u16, config: &Config) -> Self {
         let mut run = Self {
-            world,
-            count,
-            truth: Truth::default(),
-            sessions: BTreeMap::new(),
+            scene: Scene::new(seed, hosts, config, network::Config::default()),
+            config: config.clone(),
+            census: Census::default(),
+            bystanders: Bystanders::default(),
             watchers: BTreeMap::new(),
         };
-        (0..count).for_each(|n| run.watch(HostId(n)));
+        run.watch();
         run
     }
 
-    fn watch(&mut self, host: HostId) {
-        let watcher = self.world.hello(host, "@watcher", None);
-        self.truth.attach("@watcher", host);
-        let users = (0..USERS).map(|n| World::user(&user(n))).collect();
-        self.world.command(watcher, Command::Watch(users));
-        self.watchers.insert(host, watcher);
+    /// Whatever happened, each node that runs has a watcher again.
+    fn watch(&mut self) {
+        self.census.update(&self.scene.world);
+        let open = self.census.sessions(&self.scene.world);
+        self.watchers
+            .retain(|_, watcher| open.iter().any(|(client, _)| client == watcher));
+        for host in self.scene.hosts() {
+            if self.scene.is_up(host) && !self.watchers.contains_key(&host) {
+                let watcher = self.census.hello(&mut self.scene.world, host, "@watcher");
+                let users = (0..USERS).map(|n| World::user(&user(n))).collect();
+                self.scene.world.command(watcher, Command::Watch(users));
+                self.watchers.insert(host, watcher);
+            }
+        }
     }
 
     /// The first watcher who was told something else last than its node's table has.
     fn misled(&self) -> Option<String> {
+        let world = &self.scene.world;
         let misled = |(host, watcher): (&HostId, &Client)| {
-            let mesh = self.world.mesh(*host)?;
-            let told = told(&self.world, *watcher);
+            let told = told(world, *watcher);
             (0..USERS).map(user).find_map(|user| {
-                let address = user.parse().expect("a valid address");
-                let (_, sight) = mesh.route(self.world.clock(*host), &address);
+                let (_, sight) = route(world, *host, &user)?;
                 let is = (sight.online(), sight.certain());
                 let was_told = told.get(&user).copied();
                 (was_told != Some(is)).then(|| format!("{host:?} {user}: {was_told:?}, is {is:?}"))
@@ -101,52 +114,28 @@ impl Run {
         self.watchers.iter().find_map(misled)
     }
 
-    fn host(&self, n: u16) -> HostId {
-        HostId(n % self.count)
-    }
-
     fn session(&self, n: usize) -> Option<(Client, String)> {
-        let count = self.sessions.len().max(1);
-        self.sessions
-            .iter()
-            .nth(n % count)
-            .map(|(client, user)| (*client, user.clone()))
+        let mut sessions = self.census.sessions(&self.scene.world);
+        sessions.retain(|(client, _)| self.watchers.get(&client.host) != Some(client));
+        let count = sessions.len().max(1);
+        sessions.into_iter().nth(n % count)
     }
 
-    fn attach(&mut self, host: HostId, user: String) {
-        if self.world.mesh(host).is_some() {
-            let client = self.world.hello(host, &user, None);
-            self.truth.attach(&user, host);
-            self.sessions.insert(client, user);
+    fn attach(&mut self, host: HostId, user: &str) {
+        if self.scene.world.mesh(host).is_some() {
+            self.census.hello(&mut self.scene.world, host, user);
         }
     }
 
     fn detach(&mut self, client: Client, closing: Closing) {
-        let user = self.sessions.remove(&client).expect("an open session");
-        self.world.close(client, closing);
-        self.truth.detach(&user, client.host);
+        self.census.close(&mut self.scene.world, client, closing);
     }
 
-    fn crash(&mut self, host: HostId) {
-        if self.world.mesh(host).is_some() {
-            self.world.crash(host);
-            self.truth.crash(host);
-            self.sessions.retain(|client, _| client.host != host);
-            self.watchers.remove(&host);
-        }
-    }
-
-    fn restart(&mut self, host: HostId) {
-        if self.world.mesh(host).is_none() {
-            self.world.start(host);
-            self.watch(host);
-        }
-    }
-
-    fn apply(&mut self, operation: &Operation) {
+    /// Something happens, and no bystander may notice.
+    pub(crate) fn apply(&mut self, operation: &Operation) -> Result<(), TestCaseError> {
         match *operation {
             Operation::Attach { host, user } => {
-                self.attach(self.host(host), self::user(user));
+                self.attach(self.scene.host(host), &self::user(user));
             }
             Operation::Detach { session, lost } => {
                 let closing = if lost { Closing::Lost } else { Closing::Gone };
@@ -157,47 +146,70 @@ impl Run {
             Operation::Move { session, host } => {
                 if let Some((client, user)) = self.session(session) {
                     self.detach(client, Closing::Lost);
-                    self.attach(self.host(host), user);
+                    self.attach(self.scene.host(host), &user);
                 }
             }
-            Operation::Crash { host } => self.crash(self.host(host)),
-            Operation::Restart { host } => self.restart(self.host(host)),
-            Operation::Cut { a, b } => self.world.cut(self.host(a), self.host(b)),
-            Operation::CutOneWay { from, to } => {
-                self.world.cut_one_way(self.host(from), self.host(to))
+            Operation::Calm => self.converge()?,
+            Operation::Fault(Fault::Wait { ms }) => self.wait(Duration::from_millis(ms))?,
+            Operation::Fault(ref fault) => self.scene.apply(fault),
+        }
+        self.wait(Duration::ZERO)
+    }
+
+    fn wait(&mut self, duration: Duration) -> Result<(), TestCaseError> {
+        let end = self.scene.world.now() + duration;
+        loop {
+            let slice = end.since(self.scene.world.now()).min(SLICE);
+            self.scene.run_for(slice);
+            self.watch();
+            let wrong = self
+                .bystanders
+                .look(&self.scene, &self.census, &self.config);
+            prop_assert!(
+                wrong.is_none(),
+                "{}\n{}",
+                wrong.unwrap(),
+                views(&self.scene.world)
+            );
+            if end <= self.scene.world.now() {
+                return Ok(());
             }
-            Operation::Heal { a, b } => self.world.heal(self.host(a), self.host(b)),
-            Operation::Wait { ms } => self.world.run_for(Duration::from_millis(ms)),
         }
     }
 
     /// The faults are over: whoever is dead comes back, and all must agree within the bound.
-    fn heal_and_converge(&mut self) -> Result<(), TestCaseError> {
-        self.world.heal_all();
-        let hosts: Vec<HostId> = self.world.hosts().collect();
-        for host in &hosts {
-            self.restart(*host);
-        }
-        let truth = self.truth.clone();
-        let right =
-            |world: &World| is_full_mesh(world, &hosts) && truth.first_difference(world).is_none();
-        let converged = self.world.run_until(HEALED, right);
-        prop_assert!(
-            converged,
-            "{:?}\n{}",
-            self.truth.first_difference(&self.world),
-            views(&self.world)
-        );
+    pub(crate) fn converge(&mut self) -> Result<(), TestCaseError> {
+        self.scene.heal_all();
+        self.watch();
+        let census = &self.census;
+        let converged = self
+            .scene
+            .settle(|world| census.first_difference(world).is_none());
+        self.agree(converged)?;
         // And it stays so: nothing is still on its way that would undo it.
-        self.world.run_for(Duration::from_secs(5));
-        prop_assert!(
-            right(&self.world),
-            "{:?}\n{}",
-            self.truth.first_difference(&self.world),
-            views(&self.world)
-        );
+        self.wait(Duration::from_secs(5))?;
+        self.agree(true)?;
         prop_assert_eq!(self.misled(), None);
+        for host in self.scene.hosts() {
+            prop_assert_eq!(self.scene.world.halted(host), None);
+        }
         Ok(())
+    }
+
+    fn agree(&self, converged: bool) -> Result<(), TestCaseError> {
+        let world = &self.scene.world;
+        let difference = self.census.first_difference(world);
+        prop_assert!(
+            converged && difference.is_none(),
+            "{difference:?}\n{}",
+            views(world)
+        );
+        Ok(())
+    }
+
+    /// All that has happened, as far as it can be written down.
+    fn history(&self) -> String {
+        format!("{:?}", self.scene.world)
     }
 }
 
@@ -217,40 +229,46 @@ fn told(world: &World, watcher: Client) -> BTreeMap<String, (bool, bool)> {
     told
 }
 
+fn run(
+    seed: u64,
+    hosts: u16,
+    config: &Config,
+    operations: &[Operation],
+) -> Result<Run, TestCaseError> {
+    let mut run = Run::new(seed, hosts, config);
+    for operation in operations {
+        run.apply(operation)?;
+    }
+    run.converge()?;
+    Ok(run)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(tests::cases(200))]
 
     #[test]
     fn routing_and_presence_converge_after_any_faults(
         seed in any::<u64>(),
-        count in 2..6u16,
-        operations in proptest::collection::vec(operation(), 0..40),
+        hosts in 1..7_u16,
+        config in tuning(HOSTS_MAX.into(), ROUTES_MAX),
+        operations in proptest::collection::vec(operation(), 0..60),
     ) {
-        let mut run = Run::new(seed, count);
-        for operation in &operations {
-            run.apply(operation);
-        }
-        run.heal_and_converge()?;
+        run(seed, hosts, &config, &operations)?;
     }
 }
 
-#[test]
-fn the_same_seed_gives_the_same_history_byte_for_byte() {
-    let history = || {
-        let mut run = Run::new(7, 4);
-        let operations = [
-            Operation::Attach { host: 0, user: 1 },
-            Operation::Wait { ms: 700 },
-            Operation::Cut { a: 1, b: 2 },
-            Operation::Attach { host: 2, user: 2 },
-            Operation::Crash { host: 3 },
-            Operation::Wait { ms: 5_000 },
-            Operation::Restart { host: 3 },
-            Operation::Heal { a: 1, b: 2 },
-            Operation::Wait { ms: 5_000 },
-        ];
-        operations.iter().for_each(|operation| run.apply(operation));
-        (run.world.traffic(), format!("{:?}", run.world))
-    };
-    assert_eq!(history(), history());
+proptest! {
+    #![proptest_config(tests::cases(20))]
+
+    #[test]
+    fn the_same_seed_gives_the_same_history_byte_for_byte(
+        seed in any::<u64>(),
+        hosts in 1..6_u16,
+        operations in proptest::collection::vec(operation(), 0..40),
+    ) {
+        let config = Config::default();
+        let once = run(seed, hosts, &config, &operations)?.history();
+        let again = run(seed, hosts, &config, &operations)?.history();
+        prop_assert!(once == again, "the second history differs");
+    }
 }
