@@ -74,9 +74,11 @@ fn frames_are_repeated_and_overtaken_as_often_as_told() {
     };
     let (mut network, a, _) = network(config);
     let fates = fates(&mut network, a, 10_000);
-    let arrivals = |fate: &Fate| match fate {
-        Fate::Arrives { at, again, .. } => (*at, again.is_some()),
-        other => panic!("{other:?}"),
+    let arrivals = |fate: &Fate| {
+        let Fate::Arrives { at, again, .. } = fate else {
+            panic!("{fate:?}");
+        };
+        (*at, again.is_some())
     };
     let arrivals: Vec<_> = fates.iter().map(arrivals).collect();
     let twice = arrivals.iter().filter(|(_, twice)| *twice).count();
