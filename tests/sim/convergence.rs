@@ -7,12 +7,11 @@ use std::time::Duration;
 use mesh::command::{Command, Presence, Push, Reply};
 use mesh::proto::{Closing, Config};
 use proptest::prelude::*;
-use sim::network;
 use sim::world::{Client, Heard, HostId, World};
 use tests::bystanders::Bystanders;
 use tests::census::Census;
 use tests::expect::{route, views};
-use tests::faults::{Fault, HOSTS_MAX, Scene, fault};
+use tests::faults::{Fault, HOSTS_MAX, Scene, Wear, fault, mild_wear};
 use tests::tuning::tuning;
 
 /// One thing that happens. Numbers are taken modulo what there is, so that every sequence is valid
@@ -71,9 +70,9 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn new(seed: u64, hosts: u16, config: &Config) -> Self {
+    pub(crate) fn new(seed: u64, hosts: u16, config: &Config, wear: Option<Wear>) -> Self {
         let mut run = Self {
-            scene: Scene::new(seed, hosts, config, network::Config::default()),
+            scene: Scene::new(seed, hosts, config, wear),
             config: config.clone(),
             census: Census::default(),
             bystanders: Bystanders::default(),
@@ -229,13 +228,14 @@ fn told(world: &World, watcher: Client) -> BTreeMap<String, (bool, bool)> {
     told
 }
 
-fn run(
+pub(crate) fn run(
     seed: u64,
     hosts: u16,
     config: &Config,
+    wear: Option<Wear>,
     operations: &[Operation],
 ) -> Result<Run, TestCaseError> {
-    let mut run = Run::new(seed, hosts, config);
+    let mut run = Run::new(seed, hosts, config, wear);
     for operation in operations {
         run.apply(operation)?;
     }
@@ -251,9 +251,10 @@ proptest! {
         seed in any::<u64>(),
         hosts in 1..7_u16,
         config in tuning(HOSTS_MAX.into(), ROUTES_MAX),
+        wear in proptest::option::weighted(0.3, mild_wear()),
         operations in proptest::collection::vec(operation(), 0..60),
     ) {
-        run(seed, hosts, &config, &operations)?;
+        run(seed, hosts, &config, wear, &operations)?;
     }
 }
 
@@ -264,11 +265,12 @@ proptest! {
     fn the_same_seed_gives_the_same_history_byte_for_byte(
         seed in any::<u64>(),
         hosts in 1..6_u16,
+        wear in proptest::option::of(mild_wear()),
         operations in proptest::collection::vec(operation(), 0..40),
     ) {
         let config = Config::default();
-        let once = run(seed, hosts, &config, &operations)?.history();
-        let again = run(seed, hosts, &config, &operations)?.history();
+        let once = run(seed, hosts, &config, wear, &operations)?.history();
+        let again = run(seed, hosts, &config, wear, &operations)?.history();
         prop_assert!(once == again, "the second history differs");
     }
 }

@@ -9,7 +9,6 @@ use mesh::event::{EventKind, Json};
 use mesh::id::{Address, EventId, Nonce};
 use mesh::proto::Config;
 use proptest::prelude::*;
-use sim::network;
 use sim::world::{Client, HostId};
 use tests::expect::is_over;
 use tests::faults::{Fault, Scene, passing_fault};
@@ -75,7 +74,7 @@ struct Run {
 impl Run {
     fn new(seed: u64, count: u16) -> Self {
         Self {
-            scene: Scene::new(seed, count, &Config::default(), network::Config::default()),
+            scene: Scene::new(seed, count, &Config::default(), None),
             sessions: BTreeMap::new(),
             tried: Vec::new(),
             requests: Vec::new(),

@@ -8,5 +8,7 @@
 
 mod chatting;
 mod convergence;
+mod detection;
 mod durability;
 mod meeting;
+mod seeds;

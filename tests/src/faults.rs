@@ -180,6 +180,20 @@ impl Wear {
     }
 }
 
+/// Wear that no node may take for another's death.
+pub fn mild_wear() -> impl Strategy<Value = Wear> {
+    let all = (0..=10_u32, 0..50_u32, 0..50_u32, 1..=50_u64, 0..=50_u64);
+    all.prop_map(|(loss, duplicate, reorder, late_ms, latency_ms)| Wear {
+        loss,
+        burst: 1,
+        duplicate,
+        reorder,
+        late_ms,
+        latency_ms,
+        rate: None,
+    })
+}
+
 fn wear() -> impl Strategy<Value = Wear> {
     let or_none = |range: std::ops::Range<u32>| prop_oneof![2 => Just(0), 1 => range];
     let loss = prop_oneof![2 => Just(0), 2 => 1..=10_u32, 1 => 11..=60_u32];
@@ -263,17 +277,23 @@ pub struct Scene {
     torn: BTreeMap<(HostId, HostId), Instant>,
     /// What is cut now.
     cuts: BTreeSet<(HostId, HostId)>,
-    /// What is worn now, and whether only mildly.
+    /// All links are worn mildly, all the time.
+    worn_everywhere: bool,
+    /// What else is worn now, and whether only mildly.
     worn: BTreeMap<(HostId, HostId), bool>,
     slow: BTreeSet<HostId>,
     backups: BTreeMap<HostId, Backup>,
 }
 
 impl Scene {
-    /// So many nodes, each of which names the one before it. Running.
-    pub fn new(seed: u64, hosts: u16, config: &Config, network: network::Config) -> Self {
+    /// So many nodes, each of which names the one before it, on links that are worn mildly or not at
+    /// all. Running.
+    pub fn new(seed: u64, hosts: u16, config: &Config, wear: Option<Wear>) -> Self {
+        assert!(wear.is_none_or(|wear| wear.is_mild()), "{wear:?}");
+        let network = wear.map_or_else(network::Config::default, |wear| wear.config());
         let mut scene = Self {
             world: World::new(seed, network),
+            worn_everywhere: wear.is_some(),
             config: config.clone(),
             paused: BTreeSet::new(),
             stopping: BTreeSet::new(),
@@ -313,9 +333,8 @@ impl Scene {
 
     /// Whether what is between two hosts is worn, if only mildly.
     pub fn is_worn(&self, a: HostId, b: HostId) -> bool {
-        [(a, b), (b, a)]
-            .iter()
-            .any(|way| self.worn.contains_key(way))
+        let worn = |way| self.worn.contains_key(way);
+        self.worn_everywhere || [(a, b), (b, a)].iter().any(worn)
     }
 
     /// Since when no fault touches two hosts and what is between them but for mild wear; `None`: one
