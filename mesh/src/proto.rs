@@ -36,7 +36,7 @@ pub mod routes;
 pub mod streams;
 pub mod view;
 
-pub use facade::{Config, Mesh, Start};
+pub use facade::{Config, Loads, Mesh, Start};
 pub use input::{Closing, DialFailure, Input};
 pub use output::{
     CloseCode, Contact, DialId, Halt, KeptMember, Note, Output, PeerAddress, Target, Ticket,

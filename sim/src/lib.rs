@@ -3,10 +3,12 @@
 //! The machines are [`mesh::proto::Mesh`], the very ones that ship; network, disks, clocks and
 //! clients are models. One seed and one sequence of calls give one history, byte for byte.
 
+pub mod check;
 pub mod disk;
 pub mod growth;
 pub mod network;
 pub mod queue;
+pub mod report;
 pub mod seed;
-pub mod traffic;
+pub mod trace;
 pub mod world;

@@ -22,14 +22,21 @@ use mesh::store::Store as _;
 use mesh::time::{Instant, Now};
 use mesh::wire;
 
+use crate::check::{Broken, Checks, Upon};
 use crate::disk::Disk;
 use crate::network::{self, End, Network};
 use crate::queue::Queue;
+use crate::report::traffic::Traffic;
 use crate::seed::Chance;
-use crate::traffic::Traffic;
 
 /// Unix milliseconds at the start of every world: an arbitrary day in 2024.
 pub const UNIX_START_MS: u64 = 1_732_000_000_000;
+
+/// What the machines of every world derive their route keys from.
+pub const ROUTE_KEY: [u8; 16] = [7; 16];
+
+/// The oracles compare whole tables that often.
+const AUDIT_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a durable write takes: a fast disk's flush (`fdatasync` of a preallocated file, 0.1 to
 /// 0.3 ms measured).
@@ -86,6 +93,7 @@ struct Host {
     skew_ms: i64,
     tick_at: Option<Instant>,
     halted: Option<Halt>,
+    is_stopping: bool,
     stopped: bool,
     is_paused: bool,
     /// How long each step takes it.
@@ -105,8 +113,8 @@ struct Data {
     epoch: Epoch,
 }
 
-/// A copy of a data directory as it once was.
-#[derive(Debug, Clone)]
+/// A copy of a data directory as it once was; by default of an empty one.
+#[derive(Debug, Clone, Default)]
 pub struct Backup(Data);
 
 #[derive(Debug)]
@@ -155,6 +163,8 @@ pub struct World {
     /// Emptied and filled again and again, to save allocations.
     outputs: Vec<Output>,
     buffers: Vec<Vec<u8>>,
+    checks: Checks,
+    audit_at: Instant,
 }
 
 impl World {
@@ -175,6 +185,8 @@ impl World {
             lost: 0,
             outputs: Vec::new(),
             buffers: Vec::new(),
+            checks: Checks::default(),
+            audit_at: Instant(0),
         }
     }
 
@@ -184,8 +196,8 @@ impl World {
     }
 
     /// What was sent so far.
-    pub fn traffic(&self) -> Traffic {
-        self.traffic
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// Frames that came to nothing so far: lost by the network, in a cut, or beyond a backlog.
@@ -221,6 +233,7 @@ impl World {
             skew_ms: 0,
             tick_at: None,
             halted: None,
+            is_stopping: false,
             stopped: false,
             is_paused: false,
             slow: Duration::ZERO,
@@ -271,6 +284,17 @@ impl World {
         self.host(host).mesh.as_ref()
     }
 
+    /// Whether a host's node is up: not crashed, perhaps paused or stopping.
+    pub fn is_up(&self, host: HostId) -> bool {
+        self.host(host).mesh.is_some()
+    }
+
+    /// Whether a host's node takes clients: it is up, neither paused nor stopping.
+    pub fn runs(&self, host: HostId) -> bool {
+        let host = self.host(host);
+        host.mesh.is_some() && !host.is_paused && !host.is_stopping
+    }
+
     /// The host's disk.
     pub fn disk_mut(&mut self, host: HostId) -> &mut Disk {
         &mut self.host_mut(host).data.disk
@@ -314,6 +338,71 @@ impl World {
     }
 }
 
+/// What the oracles say.
+impl World {
+    /// Broken invariants are kept from here on instead of ending in a panic.
+    pub fn collect_broken(&mut self) {
+        self.checks.upon(Upon::Collect);
+    }
+
+    /// Nothing is checked or measured from here on.
+    pub fn without_checks(&mut self) {
+        self.checks.upon(Upon::Off);
+    }
+
+    /// The first invariant that was broken, where they are kept.
+    pub fn broken(&self) -> Option<&Broken> {
+        self.checks.broken()
+    }
+
+    /// The oracles, and what they measured.
+    pub fn checks(&self) -> &Checks {
+        &self.checks
+    }
+
+    #[cfg(test)]
+    pub(crate) fn checks_mut(&mut self) -> &mut Checks {
+        &mut self.checks
+    }
+
+    /// Compares the whole tables of all hosts now; each virtual second some are compared anyway.
+    pub fn audit_all(&mut self) {
+        let now = self.now;
+        self.with_checks(|checks, running| checks.audit_all(now, running));
+    }
+
+    /// Whether all running hosts that reach each other agree, see [`Checks::converged`].
+    ///
+    /// # Errors
+    /// The first difference, in words.
+    pub fn converged(&self) -> Result<(), String> {
+        let reach = |a, b| self.network.passes(a, b) && self.network.passes(b, a);
+        self.checks.converged(&self.running(), reach)
+    }
+
+    /// The oracles read the machines while they write down what they found.
+    fn with_checks(&mut self, look: impl FnOnce(&mut Checks, &[(HostId, &Mesh)])) {
+        let mut checks = std::mem::take(&mut self.checks);
+        look(&mut checks, &self.running());
+        self.checks = checks;
+    }
+
+    fn running(&self) -> Vec<(HostId, &Mesh)> {
+        let running = self
+            .hosts()
+            .filter_map(|host| Some((host, self.mesh(host)?)));
+        running.collect()
+    }
+
+    fn audit(&mut self) {
+        if self.audit_at <= self.now {
+            self.audit_at = self.now + AUDIT_EVERY;
+            let now = self.now;
+            self.with_checks(|checks, running| checks.audit(now, running));
+        }
+    }
+}
+
 /// Time.
 impl World {
     /// Runs for a while.
@@ -351,6 +440,7 @@ impl World {
         };
         self.now = self.now.max(at);
         self.happen(happening);
+        self.audit();
         true
     }
 

@@ -5,11 +5,13 @@
 
 mod facts;
 mod ground;
+mod inspect;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use ground::Ground;
+pub use inspect::Loads;
 
 use crate::command::Command;
 use crate::id::{Address, Epoch, LinkId, NodeId, RouteHasher, SessionId, splitmix64};

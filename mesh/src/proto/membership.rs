@@ -22,6 +22,7 @@
 //! `roster`.
 
 mod dial;
+mod inspect;
 mod link;
 mod message;
 mod peer;
@@ -50,6 +51,7 @@ use crate::proto::output::{Contact, DialId, KeptMember, PeerAddress};
 use crate::proto::routes;
 use crate::time::{Instant, Now};
 
+pub use inspect::Loads;
 pub use message::{Greeting, MEMBERS_MAX, Message, Vitals, WHY_MAX};
 pub use record::{ADDRESSES_MAX, Known, Phase, Record, URL_MAX, VERSION_MAX};
 

@@ -29,6 +29,7 @@
 
 mod chunks;
 mod feeds;
+mod inspect;
 mod keys;
 mod log;
 mod message;
@@ -44,6 +45,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use feeds::Feeds;
+pub use inspect::Loads;
 pub use keys::Keys;
 pub use message::{Batch, Message, Part, Summary};
 use origins::{Context, Origins};

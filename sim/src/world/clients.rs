@@ -62,6 +62,16 @@ impl World {
         self.inboxes.get(&client).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether a session was ended by its node, or with it.
+    pub fn is_over(&self, client: Client) -> bool {
+        self.heard(client).last().is_some_and(Heard::is_end)
+    }
+
+    /// Drops what a client has heard: nobody asks for it any more.
+    pub fn forget(&mut self, client: Client) {
+        self.inboxes.remove(&client);
+    }
+
     /// The answer to a request, where it has come.
     pub fn reply(&self, client: Client, request: u64) -> Option<&Reply> {
         self.heard(client).iter().find_map(|heard| match heard {

@@ -9,7 +9,6 @@ use mesh::wire::{self, Envelope};
 
 use super::{BACKLOG_MAX, Client, FLUSH, Happening, Heard, HostId, LOAD, OUTPUTS_MAX, World};
 use crate::network::{End, Fate};
-use crate::traffic::Kind;
 
 impl World {
     pub(super) fn drive_life(&mut self, host: HostId, life: u64, input: Input) {
@@ -56,11 +55,13 @@ impl World {
     fn handle(&mut self, id: HostId, input: Input) {
         let now = self.clock(id);
         let mut outputs = std::mem::take(&mut self.outputs);
-        let host = self.host_mut(id);
+        let host = &mut self.hosts[usize::from(id.0)];
         let Some(mesh) = &mut host.mesh else { return };
+        let cause = self.checks.cause(&input, mesh);
         mesh.handle(now, input);
         outputs.extend(std::iter::from_fn(|| mesh.poll_output()).take(OUTPUTS_MAX));
         assert!(outputs.len() < OUTPUTS_MAX, "a step without end");
+        self.checks.after_step(now.at, id, mesh, cause, &outputs);
         let earliest = now.at.max(host.busy_until);
         let tick_at = mesh.poll_deadline().map(|at| at.max(earliest));
         self.set_tick(id, tick_at);
@@ -175,7 +176,7 @@ impl World {
             wire::encode(envelope, &mut bytes),
             "a frame above the limit: {envelope:?}"
         );
-        self.traffic.add(Kind::of(&envelope.frame), bytes.len());
+        self.traffic.count(&envelope.frame, bytes.len() as u64);
         let lane = envelope.frame.lane();
         match self.network.send(from, lane, bytes.len(), self.now) {
             Fate::Arrives { to, at, again } => {

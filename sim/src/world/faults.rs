@@ -6,19 +6,19 @@ use mesh::id::Epoch;
 use mesh::proto::{Input, Mesh, Start, membership};
 use mesh::store::Store as _;
 
-use super::{Backup, Data, Happening, Heard, HostId, World, sessions_of};
-use crate::network::End;
+use super::{Backup, Happening, Heard, HostId, ROUTE_KEY, World, sessions_of};
+use crate::network::{self, End};
 
 impl World {
     /// Starts a host's node from what its disk and data directory hold.
     pub fn start(&mut self, id: HostId) {
         let now = self.clock(id);
         let seed = self.machines.number();
-        let host = self.host_mut(id);
+        let host = &mut self.hosts[usize::from(id.0)];
         assert!(host.mesh.is_none(), "host {id:?} runs already");
         host.life += 1;
         host.data.epoch = Epoch(now.unix_ms.max(host.data.epoch.0 + 1));
-        host.stopped = false;
+        (host.is_stopping, host.stopped) = (false, false);
         host.halted = None;
         let me = membership::Record {
             node: host.node,
@@ -37,17 +37,20 @@ impl World {
         };
         let start = Start {
             membership,
-            route_key: [7; 16],
+            route_key: ROUTE_KEY,
             newest: host.data.disk.newest(),
             seed,
         };
-        host.mesh = Some(Mesh::new(host.config.clone(), start, now));
+        let mesh = Mesh::new(host.config.clone(), start, now);
+        self.checks.on_start(now.at, id, &host.config, &mesh);
+        host.mesh = Some(mesh);
         self.drive(id, Input::Tick);
     }
 
     /// Kills a host's node at once: connections break, unflushed appends are lost.
     pub fn crash(&mut self, id: HostId) {
         self.set_tick(id, None);
+        self.checks.on_crash(self.now, id);
         let host = self.host_mut(id);
         host.mesh = None;
         host.life += 1;
@@ -66,7 +69,7 @@ impl World {
 
     /// Takes away what a host's node has kept: disk, member list, epoch. Its identity stays.
     pub fn lose_data(&mut self, id: HostId) {
-        self.restore(id, Backup(Data::default()));
+        self.restore(id, Backup::default());
     }
 
     /// A copy of what a host's node has kept so far.
@@ -88,12 +91,14 @@ impl World {
 
     /// Tells a node to stop as SIGTERM does.
     pub fn stop(&mut self, id: HostId) {
+        self.host_mut(id).is_stopping = true;
         self.drive(id, Input::Stop);
     }
 
     /// A host does nothing for a while: what comes waits.
     pub fn pause(&mut self, id: HostId) {
         self.set_tick(id, None);
+        self.checks.on_pause(self.now, id);
         self.host_mut(id).is_paused = true;
     }
 
@@ -104,16 +109,27 @@ impl World {
             return;
         }
         let life = host.life;
+        self.checks.on_unpause(self.now, id);
         self.work(id, life);
     }
 
     /// Each step of a host's machine takes so long from now on: what comes meanwhile waits.
     pub fn slow_down(&mut self, id: HostId, step: Duration) {
         self.host_mut(id).slow = step;
+        for other in self.hosts() {
+            self.checks.on_disturbed(self.now, id, other);
+        }
+    }
+
+    /// From now on frames from one host to the other fare so; `None`: as all others.
+    pub fn set_link(&mut self, from: HostId, to: HostId, config: Option<network::Config>) {
+        self.network.set_special(from, to, config);
+        self.checks.on_disturbed(self.now, from, to);
     }
 
     /// Breaks all connections between two hosts: both are told.
     pub fn reset(&mut self, a: HostId, b: HostId) {
+        self.checks.on_disturbed(self.now, a, b);
         for end in self.network.reset(a, b) {
             self.plan_link_down(end);
         }
@@ -121,12 +137,13 @@ impl World {
 
     /// Cuts the network between two hosts, both ways.
     pub fn cut(&mut self, a: HostId, b: HostId) {
-        self.network.cut_one_way(a, b);
-        self.network.cut_one_way(b, a);
+        self.cut_one_way(a, b);
+        self.cut_one_way(b, a);
     }
 
     /// Frames from one host no longer reach the other.
     pub fn cut_one_way(&mut self, from: HostId, to: HostId) {
+        self.checks.on_cut(self.now, from, to);
         self.network.cut_one_way(from, to);
     }
 
@@ -141,6 +158,8 @@ impl World {
 
     /// Heals what was cut between two hosts.
     pub fn heal(&mut self, a: HostId, b: HostId) {
+        self.checks.on_heal(self.now, a, b);
+        self.checks.on_heal(self.now, b, a);
         for end in self.network.heal(a, b) {
             self.plan_link_down(end);
         }

@@ -63,6 +63,11 @@ pub(super) struct Marks {
 }
 
 impl Marks {
+    /// How many are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
     /// Remembers; false: another one had to make room.
     fn set(&mut self, node: NodeId, epoch: Epoch) -> bool {
         let known = self.epochs.get(&node).copied().unwrap_or_default();

@@ -318,6 +318,16 @@ impl Feeds {
         self.look_at = oldest;
     }
 
+    /// How many peers are fed.
+    pub(super) fn len(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// How many different snapshots are kept.
+    pub(super) fn snapshots(&self) -> usize {
+        self.snapshots.len()
+    }
+
     /// Whether parts wait to be sent.
     pub(super) fn is_due(&self) -> bool {
         !self.queue.is_empty()

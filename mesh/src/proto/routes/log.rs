@@ -111,7 +111,7 @@ impl Log {
             .collect()
     }
 
-    #[cfg(test)]
+    /// Operations in the ring.
     pub(super) fn ops(&self) -> usize {
         self.ops
     }

@@ -118,21 +118,23 @@ impl Origins {
     }
 
     /// The shown set of a node.
-    #[cfg(test)]
     pub(super) fn held(&self, node: NodeId) -> Option<Summary> {
         Some(self.all.get(&node)?.held?.set)
     }
 
     /// Routes that snapshots under way have still to bring.
-    #[cfg(test)]
     pub(super) fn reserved(&self) -> u64 {
         self.reserved
     }
 
     /// How many nodes are kept track of.
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.all.len()
+    }
+
+    /// How many requests are planned or under way.
+    pub(super) fn asks(&self) -> usize {
+        self.asks.len()
     }
 
     pub(super) fn on_linked(

@@ -155,13 +155,11 @@ impl Sets {
     }
 
     /// Slots ever used at the same time.
-    #[cfg(test)]
     pub(super) fn slots(&self) -> usize {
         self.slots.len()
     }
 
     /// Bytes of the table.
-    #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.table.bytes()
     }
@@ -195,6 +193,21 @@ impl Sets {
             .map(|slot| Route {
                 node: slot.node,
                 epoch: slot.epoch,
+            })
+    }
+
+    /// All shown routes.
+    pub(super) fn all_shown(&self) -> impl Iterator<Item = (RouteKey, Route)> + '_ {
+        (0..SHARDS)
+            .flat_map(|shard| self.table.routes(shard))
+            .map(|(key, slot)| (key, self.slot(slot)))
+            .filter(|(_, slot)| slot.used == Use::Shown)
+            .map(|(key, slot)| {
+                let route = Route {
+                    node: slot.node,
+                    epoch: slot.epoch,
+                };
+                (key, route)
             })
     }
 

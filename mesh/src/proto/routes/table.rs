@@ -221,7 +221,6 @@ impl Table {
     }
 
     /// Bytes of all cells.
-    #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.shards.iter().map(|s| s.cells.capacity() * 8).sum()
     }

@@ -1,0 +1,184 @@
+//! Which hosts ran, and which could reach each other, for how long: what explains a miss or a death.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use mesh::time::Instant;
+
+use crate::world::HostId;
+
+/// How long a pair may take to find together after its first start: greetings, lists, snapshots.
+const MEETING: Duration = Duration::from_secs(10);
+
+/// How long it may take after a cut, a restart or a pause: the longest backoff of a redial (60 s), and
+/// the transfer.
+const HEALING: Duration = Duration::from_secs(75);
+
+/// What a host's node does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    /// It does not run.
+    Nothing,
+    Running,
+    Paused,
+    /// It was told to stop.
+    Stopping,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Host {
+    doing: Doing,
+    /// Since when it does that.
+    since: Instant,
+    /// It may be unknown to others until then.
+    settled_at: Instant,
+    starts: u32,
+}
+
+/// Hosts and the ways between them.
+#[derive(Debug, Default)]
+pub(super) struct Paths {
+    hosts: BTreeMap<HostId, Host>,
+    cuts: BTreeSet<(HostId, HostId)>,
+    /// When a pair, the lesser host first, was last cut or disturbed otherwise.
+    disturbed: BTreeMap<(HostId, HostId), Instant>,
+}
+
+fn pair(a: HostId, b: HostId) -> (HostId, HostId) {
+    (a.min(b), a.max(b))
+}
+
+impl Paths {
+    pub(super) fn on_start(&mut self, at: Instant, host: HostId) {
+        let starts = self.hosts.get(&host).map_or(0, |host| host.starts);
+        let wait = if starts == 0 { MEETING } else { HEALING };
+        let started = Host {
+            doing: Doing::Running,
+            since: at,
+            settled_at: at + wait,
+            starts: starts + 1,
+        };
+        self.hosts.insert(host, started);
+    }
+
+    fn set(&mut self, at: Instant, host: HostId, doing: Doing, wait: Duration) {
+        if let Some(host) = self.hosts.get_mut(&host) {
+            (host.doing, host.since) = (doing, at);
+            host.settled_at = host.settled_at.max(at + wait);
+        }
+    }
+
+    pub(super) fn on_crash(&mut self, at: Instant, host: HostId) {
+        self.set(at, host, Doing::Nothing, HEALING);
+    }
+
+    pub(super) fn on_pause(&mut self, at: Instant, host: HostId) {
+        self.set(at, host, Doing::Paused, HEALING);
+    }
+
+    pub(super) fn on_unpause(&mut self, at: Instant, host: HostId) {
+        self.set(at, host, Doing::Running, HEALING);
+    }
+
+    pub(super) fn on_stop(&mut self, at: Instant, host: HostId) {
+        self.set(at, host, Doing::Stopping, Duration::ZERO);
+    }
+
+    pub(super) fn on_cut(&mut self, at: Instant, from: HostId, to: HostId) {
+        self.cuts.insert((from, to));
+        self.disturb(at, from, to);
+    }
+
+    pub(super) fn on_heal(&mut self, at: Instant, from: HostId, to: HostId) {
+        self.cuts.remove(&(from, to));
+        self.disturb(at, from, to);
+    }
+
+    pub(super) fn disturb(&mut self, at: Instant, a: HostId, b: HostId) {
+        self.disturbed.insert(pair(a, b), at);
+    }
+
+    /// Whether a host's node has run for all of the last while, neither paused nor stopping.
+    pub(super) fn has_run(&self, now: Instant, host: HostId, last: Duration) -> bool {
+        self.hosts
+            .get(&host)
+            .is_some_and(|host| host.doing == Doing::Running && now.since(host.since) > last)
+    }
+
+    /// Whether frames have passed both ways between two hosts for all of the last while.
+    fn has_passed(&self, now: Instant, a: HostId, b: HostId, last: Duration) -> bool {
+        let disturbed = self.disturbed.get(&pair(a, b));
+        !self.cuts.contains(&(a, b))
+            && !self.cuts.contains(&(b, a))
+            && disturbed.is_none_or(|at| now.since(*at) > last)
+    }
+
+    /// Whether two hosts have reached each other for all of the last while, directly or through one
+    /// other that ran.
+    pub(super) fn has_reached(&self, now: Instant, a: HostId, b: HostId, last: Duration) -> bool {
+        let helps = |by: &HostId| {
+            *by != a
+                && *by != b
+                && self.has_run(now, *by, last)
+                && self.has_passed(now, a, *by, last)
+                && self.has_passed(now, *by, b, last)
+        };
+        self.has_passed(now, a, b, last) || self.hosts.keys().any(helps)
+    }
+
+    /// Whether nothing explains that one of two hosts that have met misses what the other has.
+    pub(super) fn is_steady(&self, now: Instant, a: HostId, b: HostId) -> bool {
+        let settled = |host: &HostId| {
+            self.hosts
+                .get(host)
+                .is_some_and(|host| host.doing == Doing::Running && host.settled_at < now)
+        };
+        settled(&a) && settled(&b) && self.has_passed(now, a, b, HEALING)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAST: Duration = Duration::from_secs(3);
+
+    fn at(seconds: u64) -> Instant {
+        Instant(seconds * 1_000_000)
+    }
+
+    fn paths(hosts: u16) -> Paths {
+        let mut paths = Paths::default();
+        (0..hosts).for_each(|host| paths.on_start(at(0), HostId(host)));
+        paths
+    }
+
+    #[test]
+    fn one_helper_is_a_way_and_two_are_none() {
+        let (a, b, c, d) = (HostId(0), HostId(1), HostId(2), HostId(3));
+        let mut paths = paths(4);
+        paths.on_cut(at(1), a, b);
+        assert!(paths.has_reached(at(10), a, b, LAST));
+        paths.on_cut(at(1), c, a);
+        paths.on_cut(at(1), b, d);
+        assert!(!paths.has_reached(at(10), a, b, LAST));
+        paths.on_heal(at(20), c, a);
+        assert!(!paths.has_reached(at(23), a, b, LAST));
+        assert!(paths.has_reached(at(24), a, b, LAST));
+    }
+
+    #[test]
+    fn a_cut_a_restart_or_a_pause_explains_a_miss_for_a_while() {
+        let (a, b) = (HostId(0), HostId(1));
+        let mut paths = paths(2);
+        assert!(!paths.is_steady(at(9), a, b) && paths.is_steady(at(11), a, b));
+        paths.on_cut(at(100), b, a);
+        paths.on_heal(at(101), b, a);
+        assert!(!paths.is_steady(at(175), a, b) && paths.is_steady(at(177), a, b));
+        paths.on_pause(at(200), a);
+        paths.on_unpause(at(201), a);
+        assert!(!paths.is_steady(at(275), a, b) && paths.is_steady(at(277), a, b));
+        paths.on_stop(at(300), b);
+        assert!(!paths.is_steady(at(1_000), a, b));
+    }
+}
