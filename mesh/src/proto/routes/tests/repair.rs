@@ -367,6 +367,27 @@ fn answers_that_nobody_asked_for_are_refused() {
 }
 
 #[test]
+fn a_request_that_comes_again_late_leaves_its_author_fed() {
+    let mut world = World::new(2);
+    world.attach(0, key(1));
+    world.link(0, 1);
+    world.settle();
+    world.said.clear();
+    world.say(1, 0, Message::Resume(Summary::default()));
+    world.settle();
+    world.said.clear();
+    world.attach(0, key(2));
+    world.run(ms(30));
+    assert!(world.sees(1, 0, key(2)));
+    assert_eq!(
+        world.said.len(),
+        1,
+        "pushed, and nothing else: {:?}",
+        world.said
+    );
+}
+
+#[test]
 fn an_answer_that_leads_nowhere_is_not_asked_for_again_at_once() {
     let mut world = World::pair();
     world.attach(0, key(1));
