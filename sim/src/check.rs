@@ -366,6 +366,11 @@ impl Checks {
         self.paths.disturb(at, a, b);
     }
 
+    /// A frame between two hosts was lost.
+    pub fn on_lost(&mut self, at: Instant, a: HostId, b: HostId) {
+        self.paths.on_lost(at, a, b);
+    }
+
     /// What an input to a machine is about; to be given to [`Checks::after_step`].
     pub fn cause(&self, input: &Input, mesh: &Mesh) -> Cause {
         Cause::of(input, mesh.id(), &self.hasher)

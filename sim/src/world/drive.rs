@@ -204,7 +204,12 @@ impl World {
                 }
                 self.queue.plan(at, Happening::Frame(to, bytes));
             }
-            Fate::Lost { .. } | Fate::Cut { .. } | Fate::Gone => {
+            Fate::Lost { to } | Fate::Cut { to } => {
+                self.checks.on_lost(self.now, from.host, to.host);
+                self.lost += 1;
+                self.buffers.push(bytes);
+            }
+            Fate::Gone => {
                 self.lost += 1;
                 self.buffers.push(bytes);
             }

@@ -233,7 +233,7 @@ fn a_node_whose_timers_come_late_reads_what_has_come_before_it_judges() {
     let mut world = World::meshed(4);
     world.now = world.now + secs(10);
     world.with(0, |machine, now, out| {
-        machine.on_tick(now, crate::proto::routes::Summary::default(), out);
+        machine.on_tick(now, crate::proto::routes::Pulse::default(), out);
     });
     assert_eq!(world.counter(0, "membership_probes_total"), 0);
     assert_eq!(world.counter(0, "membership_pauses_total"), 1);
@@ -296,7 +296,8 @@ fn a_paused_node_comes_back_in_the_same_epoch() {
             Event::Changed { .. }
             | Event::Linked { .. }
             | Event::Unlinked(_)
-            | Event::Summary { .. }
+            | Event::Pulse { .. }
+            | Event::RoundTrip { .. }
             | Event::Forgotten(_)
             | Event::Epoch(_) => None,
         })
@@ -371,7 +372,7 @@ fn odd_messages() -> [Message; 13] {
         Message::Stopping { epoch },
         Message::Stopped { epoch },
         Message::Heartbeat {
-            routes: crate::proto::routes::Summary::default(),
+            routes: crate::proto::routes::Pulse::default(),
             vitals: Some(crate::proto::membership::Vitals {
                 sent_us: u32::MAX,
                 echo_us: Some(u32::MAX),
