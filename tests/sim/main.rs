@@ -11,4 +11,5 @@ mod convergence;
 mod detection;
 mod durability;
 mod meeting;
+mod presence;
 mod seeds;
