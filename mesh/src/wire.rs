@@ -1,6 +1,7 @@
 //! Frames between nodes: what they hold, how long they may be, how they become bytes.
 //!
-//! A frame is `u32` little-endian length, then a postcard [`Envelope`]. Postcard does not describe
+//! A frame is its length (seven bits a byte, the lowest first, the eighth says that more follow), then
+//! a postcard [`Envelope`]: most frames are heartbeats, of some 20 bytes. Postcard does not describe
 //! itself, so a struct on the wire never changes and enums grow at their end; a frame of an unknown
 //! variant is skipped by its length and counted. The protocol id of a lane carries the version.
 //!
@@ -16,6 +17,9 @@ use crate::time::Stamp;
 /// The longest encoded frame, bytes: a full page of events for a reader and a slice of a snapshot
 /// both stay far below it.
 pub const FRAME_MAX: usize = 1024 * 1024;
+
+/// The most bytes of a length: 21 bits, and so [`FRAME_MAX`].
+const PREFIX_MAX: usize = 3;
 
 /// The three streams between two nodes, so that bulk never delays a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -144,9 +148,9 @@ impl From<chat::Message> for Frame {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The length before the frame is above [`FRAME_MAX`]: nothing after it can be read.
-    #[error("a frame of {got} bytes, {FRAME_MAX} are allowed")]
+    #[error("a frame of {got} bytes or more, {FRAME_MAX} are allowed")]
     TooLong {
-        /// The length given.
+        /// The length given, as far as it was read.
         got: usize,
     },
     /// The bytes are no frame that this version knows; the next frame can be read.
@@ -158,20 +162,34 @@ pub enum DecodeError {
 /// [`FRAME_MAX`], and the buffer is as it was; a layer that cuts its messages never sees that.
 pub fn encode(envelope: &Envelope, buffer: &mut Vec<u8>) -> bool {
     let start = buffer.len();
-    buffer.extend_from_slice(&[0; 4]);
+    buffer.extend_from_slice(&[0; PREFIX_MAX]);
+    let body = buffer.len();
     let taken = std::mem::take(buffer);
     *buffer = postcard::to_extend(envelope, taken)
         .expect("frames are made of types that postcard can encode");
-    let length = buffer.len() - start - 4;
+    let length = buffer.len() - body;
     if length > FRAME_MAX {
         buffer.truncate(start);
         return false;
     }
-    let prefix = u32::try_from(length)
-        .expect("below FRAME_MAX")
-        .to_le_bytes();
-    buffer[start..start + 4].copy_from_slice(&prefix);
+    let mut prefix = [0; PREFIX_MAX];
+    let used = put_length(length, &mut prefix);
+    buffer[start..start + used].copy_from_slice(&prefix[..used]);
+    buffer.copy_within(body.., start + used);
+    buffer.truncate(start + used + length);
     true
+}
+
+/// Writes a length up to [`FRAME_MAX`]: how many bytes it takes.
+fn put_length(mut length: usize, prefix: &mut [u8; PREFIX_MAX]) -> usize {
+    let mut used = 0;
+    while length > 0x7f {
+        prefix[used] = length as u8 | 0x80;
+        length >>= 7;
+        used += 1;
+    }
+    prefix[used] = length as u8;
+    used + 1
 }
 
 /// Takes the first frame off `buffer`: the frame and how many bytes it took, or `None` where it is
@@ -180,15 +198,15 @@ pub fn encode(envelope: &Envelope, buffer: &mut Vec<u8>) -> bool {
 /// # Errors
 /// See [`DecodeError`]. After `Junk`, `skip` of [`length`] bytes brings the next frame.
 pub fn decode(buffer: &[u8]) -> Result<Option<(Envelope, usize)>, DecodeError> {
-    let Some(length) = length(buffer)? else {
+    let Some((prefix, length)) = take_length(buffer)? else {
         return Ok(None);
     };
-    let Some(frame) = buffer.get(4..length) else {
+    let Some(frame) = buffer.get(prefix..prefix + length) else {
         return Ok(None);
     };
     let (envelope, rest) = postcard::take_from_bytes(frame).map_err(DecodeError::Junk)?;
     if rest.is_empty() {
-        Ok(Some((envelope, length)))
+        Ok(Some((envelope, prefix + length)))
     } else {
         Err(DecodeError::Junk(postcard::Error::SerdeDeCustom))
     }
@@ -200,15 +218,23 @@ pub fn decode(buffer: &[u8]) -> Result<Option<(Envelope, usize)>, DecodeError> {
 /// # Errors
 /// `TooLong`.
 pub fn length(buffer: &[u8]) -> Result<Option<usize>, DecodeError> {
-    let Some(prefix) = buffer.first_chunk::<4>() else {
-        return Ok(None);
-    };
-    let got = u32::from_le_bytes(*prefix) as usize;
-    if got > FRAME_MAX {
-        Err(DecodeError::TooLong { got })
-    } else {
-        Ok(Some(got + 4))
+    Ok(take_length(buffer)?.map(|(prefix, length)| prefix + length))
+}
+
+/// The length before a frame: its own bytes, and those of the frame.
+fn take_length(buffer: &[u8]) -> Result<Option<(usize, usize)>, DecodeError> {
+    let mut got = 0;
+    for (i, &byte) in buffer.iter().take(PREFIX_MAX).enumerate() {
+        got |= usize::from(byte & 0x7f) << (7 * i);
+        let more = byte & 0x80 != 0;
+        if got > FRAME_MAX || more && i + 1 == PREFIX_MAX {
+            return Err(DecodeError::TooLong { got });
+        }
+        if !more {
+            return Ok(Some((i + 1, got)));
+        }
     }
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -254,6 +280,13 @@ mod tests {
         bytes
     }
 
+    /// A length, whatever comes after it.
+    fn prefixed(length: usize, body: &[u8]) -> Vec<u8> {
+        let mut prefix = [0; PREFIX_MAX];
+        let used = put_length(length, &mut prefix);
+        [&prefix[..used], body].concat()
+    }
+
     fn relay_of(length: usize) -> Envelope {
         Envelope {
             stamp: Stamp(1),
@@ -278,19 +311,16 @@ mod tests {
         let (from, to) = (NodeId([0xaa; 32]), NodeId([0xbb; 32]));
         let inner = Frame::from(stopped.clone());
         [
-            (stopped.into(), "05000000b424000a01"),
+            (stopped.into(), "05b424000a01"),
             (
                 routes::Message::Resume(routes::Summary::default()).into(),
-                "08000000b424010000000000",
+                "0fb42401000000000000000000000000",
             ),
-            (
-                streams::Message::Acks(Vec::new()).into(),
-                "05000000b424020100",
-            ),
-            (signal.into(), "0d000000b4240302024062024061016b00"),
+            (streams::Message::Acks(Vec::new()).into(), "05b424020100"),
+            (signal.into(), "0db4240302024062024061016b00"),
             (
                 Frame::Relay(Relay::pack(from, to, &inner)),
-                "48000000b42404 A B 0003000a01",
+                "48b42404 A B 0003000a01",
             ),
         ]
     }
@@ -353,10 +383,9 @@ mod tests {
     fn a_frame_that_says_less_or_more_than_its_length_is_junk() {
         for envelope in samples() {
             let whole = encoded(&envelope);
-            let body = u32::try_from(whole.len() - 4).unwrap();
+            let (prefix, body) = take_length(&whole).unwrap().unwrap();
             for (length, change) in [(body - 1, -1), (body + 1, 1)] {
-                let mut bytes = whole.clone();
-                bytes[..4].copy_from_slice(&length.to_le_bytes());
+                let mut bytes = prefixed(length, &whole[prefix..]);
                 bytes.resize(whole.len().saturating_add_signed(change), 0);
                 assert!(matches!(decode(&bytes), Err(DecodeError::Junk(_))));
                 assert_eq!(super::length(&bytes), Ok(Some(bytes.len())));
@@ -366,27 +395,47 @@ mod tests {
 
     #[test]
     fn a_kind_of_frame_from_the_future_is_skipped_by_its_length() {
-        let mut bytes = vec![3, 0, 0, 0, /* stamp */ 0, /* kind */ 100, 0];
+        let mut bytes = vec![3, /* stamp */ 0, /* kind */ 100, 0];
         assert!(matches!(decode(&bytes), Err(DecodeError::Junk(_))));
-        assert_eq!(length(&bytes), Ok(Some(7)));
+        assert_eq!(length(&bytes), Ok(Some(4)));
         let next = &samples()[0];
         assert!(encode(next, &mut bytes));
-        assert_eq!(decode(&bytes[7..]).unwrap().unwrap().0, *next);
+        assert_eq!(decode(&bytes[4..]).unwrap().unwrap().0, *next);
     }
 
     #[test]
     fn a_frame_may_be_as_long_as_the_limit_and_not_longer() {
-        let overhead = encoded(&relay_of(FRAME_MAX / 2)).len() - FRAME_MAX / 2 - 4;
+        let overhead = encoded(&relay_of(FRAME_MAX / 2)).len() - FRAME_MAX / 2 - PREFIX_MAX;
         let longest = relay_of(FRAME_MAX - overhead);
         let bytes = encoded(&longest);
-        assert_eq!(bytes.len(), FRAME_MAX + 4);
+        assert_eq!(bytes.len(), FRAME_MAX + PREFIX_MAX);
         assert_eq!(decode(&bytes).unwrap().unwrap().0, longest);
         let mut buffer = vec![7];
         assert!(!encode(&relay_of(FRAME_MAX - overhead + 1), &mut buffer));
         assert_eq!(buffer, [7]);
         let got = FRAME_MAX + 1;
-        let prefix = u32::try_from(got).unwrap().to_le_bytes();
-        assert_eq!(decode(&prefix), Err(DecodeError::TooLong { got }));
+        assert_eq!(
+            decode(&prefixed(got, &[])),
+            Err(DecodeError::TooLong { got })
+        );
+    }
+
+    #[test]
+    fn a_length_takes_one_byte_up_to_127_two_up_to_16383_and_never_more_than_three() {
+        let golden: [(usize, &[u8]); 6] = [
+            (0, &[0]),
+            (127, &[0x7f]),
+            (128, &[0x80, 0x01]),
+            (16_383, &[0xff, 0x7f]),
+            (16_384, &[0x80, 0x80, 0x01]),
+            (FRAME_MAX, &[0x80, 0x80, 0x40]),
+        ];
+        for (length, bytes) in golden {
+            assert_eq!(prefixed(length, &[]), bytes);
+            assert_eq!(super::length(bytes), Ok(Some(bytes.len() + length)));
+        }
+        assert_eq!(length(&[0xff, 0xff]), Ok(None), "not all there yet");
+        assert!(length(&[0x80; 3]).is_err(), "and no fourth");
     }
 
     #[test]
@@ -410,8 +459,7 @@ mod tests {
         ) {
             // As they are, and as the body of a frame.
             drop(decode(&bytes));
-            let mut framed = u32::try_from(bytes.len()).unwrap().to_le_bytes().to_vec();
-            framed.extend(&bytes);
+            let framed = prefixed(bytes.len(), &bytes);
             match decode(&framed) {
                 Ok(Some((envelope, taken))) => {
                     prop_assert_eq!(taken, framed.len());

@@ -26,7 +26,6 @@ mod bounds;
 mod cause;
 mod convergence;
 mod detection;
-mod durations;
 mod eventual;
 mod history;
 mod members;
@@ -45,11 +44,10 @@ use mesh::proto::routes::Summary;
 use mesh::proto::{Config, Input, Mesh, Output};
 use mesh::time::Instant;
 
-pub use bounds::Worst;
+pub use bounds::{SNAPSHOTS_MAX, Worst};
 pub use cause::Cause;
 pub use convergence::Convergence;
 pub use detection::{Death, Detection, FalseDeath};
-pub use durations::Durations;
 
 use crate::world::{HostId, ROUTE_KEY};
 use cause::Kind;
@@ -370,6 +368,11 @@ impl Checks {
     /// delay, a broken connection.
     pub fn on_disturbed(&mut self, at: Instant, a: HostId, b: HostId) {
         self.paths.disturb(at, a, b);
+    }
+
+    /// A frame between two hosts was lost.
+    pub fn on_lost(&mut self, at: Instant, a: HostId, b: HostId) {
+        self.paths.on_lost(at, a, b);
     }
 
     /// What an input to a machine is about; to be given to [`Checks::after_step`].

@@ -4,8 +4,15 @@
 //! clients are models. One seed and one sequence of calls give one history, byte for byte.
 
 pub mod check;
+pub mod crowd;
 pub mod disk;
-pub mod growth;
+pub mod misfortune;
 pub mod network;
+pub mod options;
 pub mod queue;
+pub mod report;
+pub mod run;
+pub mod scenario;
+pub mod seed;
+pub mod trace;
 pub mod world;

@@ -1,34 +1,28 @@
-//! The network between the machines: connections with latency, and cuts.
+//! The network between the machines: connections with latency, loss, duplicates, limits, and cuts.
 //!
-//! A connection is a byte stream, so it loses nothing in the middle: what is sent into a cut is gone,
-//! and with it the connection, which breaks for both ends when the cut heals or either hangs up. Until
-//! then neither end is told, as with a cable that was pulled.
+//! A connection has a lane for each kind of frame; a lane keeps its order but where the network is told
+//! to break it. What is sent into a cut is gone, and with it the connection, which breaks for both ends
+//! when the cut heals or either hangs up; until then neither end is told, as with a cable that was
+//! pulled. Loss takes single frames and leaves the connection, as a full outbox does: harsher than a
+//! byte stream, which would only be late.
+
+mod conditions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mesh::id::LinkId;
 use mesh::time::Instant;
-use rand_chacha::ChaCha8Rng;
-use rand_core::Rng;
+use mesh::wire::Lane;
 
+pub use conditions::Config;
+
+use crate::seed::Chance;
 use crate::world::HostId;
 
-/// How the network behaves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
-    /// One-way delay, drawn evenly from this range for each frame.
-    pub latency: (Duration, Duration),
-}
-
-impl Default for Config {
-    /// One data centre: 0.2 to 0.5 ms.
-    fn default() -> Self {
-        Self {
-            latency: (Duration::from_micros(200), Duration::from_micros(500)),
-        }
-    }
-}
+/// What waits before a limited link: longer than this, and frames are dropped as by a full outbox, but
+/// on the bulk lane, whose frames wait.
+const BACKLOG: Duration = Duration::from_secs(1);
 
 /// One end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,45 +33,113 @@ pub struct End {
     pub link: LinkId,
 }
 
+/// What becomes of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It arrives.
+    Arrives {
+        /// Where.
+        to: End,
+        /// When.
+        at: Instant,
+        /// When it arrives once more.
+        again: Option<Instant>,
+    },
+    /// It is lost, and nothing else.
+    Lost {
+        /// Where it would have arrived.
+        to: End,
+    },
+    /// It went into a cut or a broken connection.
+    Cut {
+        /// Where it would have arrived.
+        to: End,
+    },
+    /// The connection is gone.
+    Gone,
+}
+
 #[derive(Debug)]
 struct Half {
     other: End,
-    /// When the last frame sent from this end arrives: frames of one lane keep their order.
-    last_arrival: Instant,
-    /// A frame of this connection was lost.
+    /// When the last frame of each lane sent from this end arrives.
+    arrivals: [Instant; Lane::ALL.len()],
+    /// Frames are being lost in a burst.
+    losing: bool,
+    /// A frame of this connection went into a cut.
     broken: bool,
+}
+
+impl Half {
+    fn new(other: End) -> Self {
+        Self {
+            other,
+            arrivals: [Instant(0); Lane::ALL.len()],
+            losing: false,
+            broken: false,
+        }
+    }
 }
 
 /// All connections and cuts.
 #[derive(Debug)]
 pub struct Network {
     config: Config,
+    /// Where it differs: of frames from the one to the other.
+    special: BTreeMap<(HostId, HostId), Config>,
+    /// Until when a limited link is busy with what was sent.
+    busy: BTreeMap<(HostId, HostId), Instant>,
     halves: BTreeMap<End, Half>,
     cuts: BTreeSet<(HostId, HostId)>,
     next_link: u64,
+    chance: Chance,
 }
 
 impl Network {
     /// No connections, no cuts.
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: Config, chance: Chance) -> Self {
         Self {
             config,
+            special: BTreeMap::new(),
+            busy: BTreeMap::new(),
             halves: BTreeMap::new(),
             cuts: BTreeSet::new(),
             next_link: 1,
+            chance,
         }
     }
 
-    /// How long the next frame takes.
-    pub fn latency(&self, rng: &mut ChaCha8Rng) -> Duration {
-        let (least, most) = self.config.latency;
-        let spread = u64::try_from((most - least).as_micros()).expect("latencies are short");
-        least
-            + Duration::from_micros(if spread == 0 {
-                0
-            } else {
-                rng.next_u64() % (spread + 1)
-            })
+    /// How it behaves where nothing else was said.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// From now on it behaves so, where nothing else was said of a link.
+    pub fn set_config(&mut self, config: Config) {
+        self.config = config;
+    }
+
+    /// From now on frames from one host to the other fare so; `None`: as all others.
+    pub fn set_special(&mut self, from: HostId, to: HostId, config: Option<Config>) {
+        match config {
+            Some(config) => self.special.insert((from, to), config),
+            None => self.special.remove(&(from, to)),
+        };
+    }
+
+    /// All links fare alike again.
+    pub fn clear_special(&mut self) {
+        self.special.clear();
+    }
+
+    fn conditions(&self, from: HostId, to: HostId) -> Config {
+        let special = self.special.get(&(from, to));
+        *special.unwrap_or(&self.config)
+    }
+
+    /// How long something takes that no connection carries: a dial, the news of a break.
+    pub fn latency(&mut self) -> Duration {
+        self.chance.duration(self.config.latency)
     }
 
     /// Frames from one host no longer reach the other.
@@ -89,22 +151,32 @@ impl Network {
     pub fn heal(&mut self, a: HostId, b: HostId) -> Vec<End> {
         self.cuts.remove(&(a, b));
         self.cuts.remove(&(b, a));
-        let between = |end: &End, half: &Half| {
-            let pair = (end.host, half.other.host);
-            half.broken && (pair == (a, b) || pair == (b, a))
-        };
-        let broken: Vec<End> = self
-            .halves
-            .iter()
-            .filter(|(end, half)| between(end, half))
-            .map(|(end, _)| *end)
-            .collect();
+        let broken = self.ends_between(a, b, |half| half.broken);
         broken.into_iter().flat_map(|end| self.close(end)).collect()
+    }
+
+    /// All connections between two hosts break: their ends.
+    pub fn reset(&mut self, a: HostId, b: HostId) -> Vec<End> {
+        let all = self.ends_between(a, b, |_| true);
+        all.into_iter().flat_map(|end| self.close(end)).collect()
+    }
+
+    fn ends_between(&self, a: HostId, b: HostId, which: impl Fn(&Half) -> bool) -> Vec<End> {
+        let from = |host: HostId, to: HostId| {
+            self.halves
+                .range(ends_of(host))
+                .filter(move |(_, half)| half.other.host == to)
+        };
+        from(a, b)
+            .chain(from(b, a))
+            .filter(|(_, half)| which(half))
+            .map(|(end, _)| *end)
+            .collect()
     }
 
     /// Whether frames of one host reach the other.
     pub fn passes(&self, from: HostId, to: HostId) -> bool {
-        !self.cuts.contains(&(from, to))
+        self.cuts.is_empty() || !self.cuts.contains(&(from, to))
     }
 
     /// Every cut there is.
@@ -114,56 +186,66 @@ impl Network {
 
     /// Connects two hosts: the ends, dialler first.
     pub fn connect(&mut self, dialler: HostId, listener: HostId) -> (End, End) {
-        let a = End {
-            host: dialler,
-            link: LinkId(self.next_link),
+        let end = |host, link| End {
+            host,
+            link: LinkId(link),
         };
-        let b = End {
-            host: listener,
-            link: LinkId(self.next_link + 1),
-        };
+        let a = end(dialler, self.next_link);
+        let b = end(listener, self.next_link + 1);
         self.next_link += 2;
-        self.halves.insert(
-            a,
-            Half {
-                other: b,
-                last_arrival: Instant(0),
-                broken: false,
-            },
-        );
-        self.halves.insert(
-            b,
-            Half {
-                other: a,
-                last_arrival: Instant(0),
-                broken: false,
-            },
-        );
+        self.halves.insert(a, Half::new(b));
+        self.halves.insert(b, Half::new(a));
         (a, b)
     }
 
-    /// A frame is sent: where and when it arrives; `None` where the connection is gone or the frame is
-    /// lost in a cut.
-    pub fn send(
-        &mut self,
-        from: End,
-        now: Instant,
-        rng: &mut ChaCha8Rng,
-    ) -> Option<(End, Instant)> {
-        let latency = self.latency(rng);
-        let half = self.halves.get_mut(&from)?;
-        let to = half.other;
-        if half.broken || self.cuts.contains(&(from.host, to.host)) {
+    /// A frame of so many bytes is sent: what becomes of it.
+    pub fn send(&mut self, from: End, lane: Lane, bytes: usize, now: Instant) -> Fate {
+        let Some(to) = self.halves.get(&from).map(|half| half.other) else {
+            return Fate::Gone;
+        };
+        let passes = self.passes(from.host, to.host);
+        let conditions = self.conditions(from.host, to.host);
+        let half = self.halves.get_mut(&from).expect("looked up before");
+        if half.broken || !passes {
             half.broken = true;
-            return None;
+            return Fate::Cut { to };
         }
-        half.last_arrival = half.last_arrival.max(now + latency);
-        Some((to, half.last_arrival))
+        if conditions.loses(&mut half.losing, &mut self.chance) {
+            return Fate::Lost { to };
+        }
+        let mut sent = now;
+        if let Some(takes) = conditions.sending_takes(bytes) {
+            let busy = self.busy.entry((from.host, to.host)).or_default();
+            if now + BACKLOG < *busy && lane != Lane::Bulk {
+                return Fate::Lost { to };
+            }
+            *busy = now.max(*busy) + takes;
+            sent = *busy;
+        }
+        let late = conditions.overtaken(&mut self.chance);
+        let arrival = sent + self.chance.duration(conditions.latency);
+        let last = &mut half.arrivals[lane as usize];
+        let at = match late {
+            Some(late) => arrival + late,
+            None => {
+                *last = arrival.max(*last);
+                *last
+            }
+        };
+        let again = conditions
+            .repeated(&mut self.chance)
+            .map(|later| at + later);
+        Fate::Arrives { to, at, again }
     }
 
     /// Whether this end is open.
     pub fn is_open(&self, end: End) -> bool {
         self.halves.contains_key(&end)
+    }
+
+    /// To which host a connection leads.
+    pub fn peer(&self, end: End) -> Option<HostId> {
+        self.halves.get(&end).map(|half| half.other.host)
     }
 
     /// Closes a connection: the ends that are to be told. The other end is told nothing through a
@@ -184,22 +266,21 @@ impl Network {
 
     /// Closes all connections of a host: the other ends.
     pub fn close_host(&mut self, host: HostId) -> Vec<End> {
-        let first = End {
-            host,
-            link: LinkId(0),
-        };
-        let last = End {
-            host,
-            link: LinkId(u64::MAX),
-        };
-        let ends: Vec<End> = self
-            .halves
-            .range(first..=last)
-            .map(|(end, _)| *end)
-            .collect();
+        let ends: Vec<End> = self.halves.range(ends_of(host)).map(|(e, _)| *e).collect();
         ends.into_iter()
             .flat_map(|end| self.close(end))
             .filter(|end| end.host != host)
             .collect()
     }
 }
+
+fn ends_of(host: HostId) -> std::ops::RangeInclusive<End> {
+    let end = |link| End {
+        host,
+        link: LinkId(link),
+    };
+    end(0)..=end(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,21 +9,19 @@ use mesh::time::Instant;
 /// An ordered agenda.
 #[derive(Debug)]
 pub struct Queue<T> {
-    heap: BinaryHeap<Reverse<Planned<T>>>,
+    /// When, in which order planned, and where in `things`: small, since a heap moves its items about.
+    heap: BinaryHeap<Reverse<(Instant, u64, usize)>>,
+    things: Vec<Option<T>>,
+    free: Vec<usize>,
     sequence: u64,
-}
-
-#[derive(Debug)]
-struct Planned<T> {
-    at: Instant,
-    sequence: u64,
-    what: T,
 }
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
         Self {
             heap: BinaryHeap::new(),
+            things: Vec::new(),
+            free: Vec::new(),
             sequence: 0,
         }
     }
@@ -32,17 +30,18 @@ impl<T> Default for Queue<T> {
 impl<T> Queue<T> {
     /// Plans something; what is planned for one instant happens in the order planned.
     pub fn plan(&mut self, at: Instant, what: T) {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.things.push(None);
+            self.things.len() - 1
+        });
+        self.things[place] = Some(what);
         self.sequence += 1;
-        self.heap.push(Reverse(Planned {
-            at,
-            sequence: self.sequence,
-            what,
-        }));
+        self.heap.push(Reverse((at, self.sequence, place)));
     }
 
     /// When the next thing happens.
     pub fn next_at(&self) -> Option<Instant> {
-        self.heap.peek().map(|Reverse(planned)| planned.at)
+        self.heap.peek().map(|Reverse((at, ..))| *at)
     }
 
     /// Takes the next thing, where it happens at `until` or before.
@@ -50,29 +49,10 @@ impl<T> Queue<T> {
         if self.next_at()? > until {
             return None;
         }
-        self.heap
-            .pop()
-            .map(|Reverse(planned)| (planned.at, planned.what))
-    }
-}
-
-impl<T> PartialEq for Planned<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl<T> Eq for Planned<T> {}
-
-impl<T> PartialOrd for Planned<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> Ord for Planned<T> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
+        let Reverse((at, _, place)) = self.heap.pop()?;
+        self.free.push(place);
+        let what = self.things[place].take().expect("planned there");
+        Some((at, what))
     }
 }
 

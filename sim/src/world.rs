@@ -5,28 +5,30 @@
 //! way, as on a real wire.
 
 mod clients;
+mod connect;
 mod drive;
 mod faults;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use mesh::command::{Push, Reply};
 use mesh::id::{Epoch, NodeId, SessionId};
 use mesh::proto::{
-    CloseCode, Config, Contact, DialFailure, DialId, Halt, Input, KeptMember, Mesh, Note,
-    PeerAddress, Target, Ticket,
+    CloseCode, Config, Contact, DialId, Halt, Input, KeptMember, Mesh, Note, Output, PeerAddress,
+    Target, Ticket,
 };
 use mesh::store::Store as _;
 use mesh::time::{Instant, Now};
-use mesh::wire::{self};
-use rand_chacha::ChaCha8Rng;
-use rand_core::{Rng, SeedableRng};
+use mesh::wire;
 
 use crate::check::{Broken, Checks, Upon};
 use crate::disk::Disk;
 use crate::network::{self, End, Network};
 use crate::queue::Queue;
+use crate::report::traffic::Traffic;
+use crate::seed::Chance;
+use crate::trace::{self, Trace};
 
 /// Unix milliseconds at the start of every world: an arbitrary day in 2024.
 pub const UNIX_START_MS: u64 = 1_732_000_000_000;
@@ -44,11 +46,9 @@ const FLUSH: Duration = Duration::from_micros(200);
 /// How long a read from the store takes.
 const LOAD: Duration = Duration::from_micros(50);
 
-/// How long a dial takes to fail where nobody listens.
-const REFUSED: Duration = Duration::from_millis(1);
-
-/// How long a dial takes to fail where nothing answers.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Inputs that wait for a paused or slow machine: as many frames as sockets and outboxes hold. Frames
+/// beyond it are lost, and counted.
+pub const BACKLOG_MAX: usize = 65_536;
 
 /// The outputs that one step of a machine may give before it is taken for a loop.
 const OUTPUTS_MAX: usize = 1_000_000;
@@ -84,11 +84,9 @@ struct Host {
     node: NodeId,
     address: PeerAddress,
     mesh: Option<Mesh>,
-    /// Rises at each start: what was planned for an earlier life is void.
+    /// Rises at each start and crash: what was planned for an earlier life is void.
     life: u64,
-    disk: Disk,
-    kept: Vec<KeptMember>,
-    epoch: Epoch,
+    data: Data,
     contacts: Vec<Contact>,
     config: Config,
     weight: u32,
@@ -96,16 +94,36 @@ struct Host {
     skew_ms: i64,
     tick_at: Option<Instant>,
     halted: Option<Halt>,
+    is_stopping: bool,
     stopped: bool,
-    paused: Vec<Input>,
     is_paused: bool,
+    /// How long each step takes it.
+    slow: Duration,
+    /// Until when it is at work.
+    busy_until: Instant,
+    /// What waits for it.
+    backlog: VecDeque<Input>,
     notes: Vec<(Instant, Note)>,
 }
+
+/// What a node keeps in its data directory, but for its identity.
+#[derive(Debug, Clone, Default)]
+struct Data {
+    disk: Disk,
+    kept: Vec<KeptMember>,
+    epoch: Epoch,
+}
+
+/// A copy of a data directory as it once was; by default of an empty one.
+#[derive(Debug, Clone, Default)]
+pub struct Backup(Data);
 
 #[derive(Debug)]
 enum Happening {
     Input(HostId, u64, Input),
     Frame(End, Vec<u8>),
+    /// A slow machine has time for what waits for it.
+    Work(HostId, u64),
     Dial {
         host: HostId,
         life: u64,
@@ -126,20 +144,12 @@ enum Happening {
     },
 }
 
-/// Totals of what crossed the network.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Frames sent.
-    pub frames: u64,
-    /// Their encoded bytes, length prefix included.
-    pub bytes: u64,
-}
-
 /// Everything there is. See the module.
 #[derive(Debug)]
 pub struct World {
     now: Instant,
-    rng: ChaCha8Rng,
+    identities: Chance,
+    machines: Chance,
     queue: Queue<Happening>,
     network: Network,
     hosts: Vec<Host>,
@@ -149,8 +159,17 @@ pub struct World {
     next_session: u64,
     next_request: u64,
     traffic: Traffic,
+    /// Frames that came to nothing: lost by the network, in a cut, or beyond a backlog.
+    lost: u64,
+    backlog_max: usize,
+    /// Emptied and filled again and again, to save allocations.
+    outputs: Vec<Output>,
+    buffers: Vec<Vec<u8>>,
     checks: Checks,
     audit_at: Instant,
+    trace: Trace,
+    /// The other host of each open end, for the trace: the network forgets it when it closes.
+    peers: BTreeMap<End, HostId>,
 }
 
 impl World {
@@ -158,17 +177,24 @@ impl World {
     pub fn new(seed: u64, network: network::Config) -> Self {
         Self {
             now: Instant(0),
-            rng: ChaCha8Rng::seed_from_u64(seed),
+            identities: Chance::new(seed, "identities"),
+            machines: Chance::new(seed, "machines"),
             queue: Queue::default(),
-            network: Network::new(network),
+            network: Network::new(network, Chance::new(seed, "network")),
             hosts: Vec::new(),
             ticks: BTreeSet::new(),
             inboxes: BTreeMap::new(),
             next_session: 1,
             next_request: 1,
             traffic: Traffic::default(),
+            lost: 0,
+            backlog_max: 0,
+            outputs: Vec::new(),
+            buffers: Vec::new(),
             checks: Checks::default(),
             audit_at: Instant(0),
+            trace: Trace::off(),
+            peers: BTreeMap::new(),
         }
     }
 
@@ -177,34 +203,55 @@ impl World {
         self.now
     }
 
-    /// What has crossed the network so far.
-    pub fn traffic(&self) -> Traffic {
-        self.traffic
+    /// What was sent so far.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// Frames that came to nothing so far: lost by the network, in a cut, or beyond a backlog.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// The most inputs that ever waited for a paused or slow machine.
+    pub fn backlog_max(&self) -> usize {
+        self.backlog_max
+    }
+
+    /// The network between the hosts.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The network between the hosts, to be told how to behave.
+    pub fn network_mut(&mut self) -> &mut Network {
+        &mut self.network
     }
 
     /// Adds a host whose node is not running yet and names these others as its contacts.
     pub fn add_host(&mut self, config: Config, contacts: &[HostId]) -> HostId {
         let id = HostId(u16::try_from(self.hosts.len()).expect("at most 65,535 hosts"));
         let mut key = [0; 32];
-        self.rng.fill_bytes(&mut key);
+        self.identities.fill(&mut key);
         let contacts = contacts.iter().map(|host| self.contact(*host)).collect();
         self.hosts.push(Host {
             node: NodeId(key),
             address: address(id),
             mesh: None,
             life: 0,
-            disk: Disk::default(),
-            kept: Vec::new(),
-            epoch: Epoch(0),
+            data: Data::default(),
             contacts,
             config,
             weight: 1,
             skew_ms: 0,
             tick_at: None,
             halted: None,
+            is_stopping: false,
             stopped: false,
-            paused: Vec::new(),
             is_paused: false,
+            slow: Duration::ZERO,
+            busy_until: Instant(0),
+            backlog: VecDeque::new(),
             notes: Vec::new(),
         });
         id
@@ -250,9 +297,20 @@ impl World {
         self.host(host).mesh.as_ref()
     }
 
+    /// Whether a host's node is up: not crashed, perhaps paused or stopping.
+    pub fn is_up(&self, host: HostId) -> bool {
+        self.host(host).mesh.is_some()
+    }
+
+    /// Whether a host's node takes clients: it is up, neither paused nor stopping.
+    pub fn runs(&self, host: HostId) -> bool {
+        let host = self.host(host);
+        host.mesh.is_some() && !host.is_paused && !host.is_stopping
+    }
+
     /// The host's disk.
     pub fn disk_mut(&mut self, host: HostId) -> &mut Disk {
-        &mut self.host_mut(host).disk
+        &mut self.host_mut(host).data.disk
     }
 
     /// Why the machine wished to halt, where it did.
@@ -289,6 +347,7 @@ impl World {
 
     /// Sets a host's wall clock that many milliseconds ahead of the others.
     pub fn skew(&mut self, host: HostId, ms: i64) {
+        self.trace_fault(host, &format!("clock {ms:+} ms"), None);
         self.host_mut(host).skew_ms = ms;
     }
 }
@@ -358,13 +417,51 @@ impl World {
     }
 }
 
+/// The trace.
+impl World {
+    /// From now on what happens is traced there.
+    pub fn set_trace(&mut self, trace: Trace) {
+        self.trace = trace;
+    }
+
+    /// The trace so far; nothing is traced from here on.
+    pub fn take_trace(&mut self) -> Trace {
+        std::mem::take(&mut self.trace)
+    }
+
+    /// A part of a run begins.
+    pub fn phase(&mut self, what: &str) {
+        let event = || trace::Event::Phase(what.to_owned());
+        self.trace.event(self.now, None, event);
+    }
+
+    /// An invariant is broken.
+    pub fn trace_broken(&mut self, invariant: &str, why: &str) {
+        let event = || trace::Event::Broken {
+            invariant: invariant.to_owned(),
+            why: why.to_owned(),
+        };
+        self.trace.event(self.now, None, event);
+    }
+
+    fn trace_fault(&mut self, host: HostId, what: &str, other: Option<HostId>) {
+        let event = || trace::Event::Fault {
+            what: what.to_owned(),
+            other,
+        };
+        self.trace.event(self.now, Some(host), event);
+    }
+}
+
 /// Time.
 impl World {
     /// Runs for a while.
     pub fn run_for(&mut self, duration: Duration) {
         let until = self.now + duration;
         while self.step(until) {}
-        self.now = until;
+        if self.broken().is_none() {
+            self.now = until;
+        }
     }
 
     /// Runs until something holds, looking after each step; false where it does not within the bound.
@@ -381,8 +478,11 @@ impl World {
         }
     }
 
-    /// The next thing happens; false where nothing does until then.
+    /// The next thing happens; false where nothing does until then, or an invariant is broken.
     fn step(&mut self, until: Instant) -> bool {
+        if self.broken().is_some() {
+            return false;
+        }
         let planned = self.queue.next_at();
         let first = |at: Instant| at <= until && planned.is_none_or(|planned| at < planned);
         if let Some((at, host)) = self.ticks.first().copied().filter(|(at, _)| first(*at)) {
@@ -407,15 +507,16 @@ impl World {
                     let (envelope, _) = wire::decode(&bytes)
                         .expect("own frames")
                         .expect("whole frames");
-                    self.drive(
-                        end.host,
-                        Input::Frame {
-                            link: end.link,
-                            envelope,
-                        },
-                    );
+                    if let Some(from) = self.peers.get(&end) {
+                        let fate = trace::Fate::Arrived;
+                        self.trace.frame(self.now, *from, end.host, &envelope, fate);
+                    }
+                    let link = end.link;
+                    self.drive(end.host, Input::Frame { link, envelope });
                 }
+                self.buffers.push(bytes);
             }
+            Happening::Work(host, life) => self.work(host, life),
             Happening::Dial {
                 host,
                 life,
@@ -431,6 +532,7 @@ impl World {
                 if self.host(host).life == life {
                     let outcomes = self
                         .host_mut(host)
+                        .data
                         .disk
                         .append(&events)
                         .expect("a simulated disk");
@@ -446,71 +548,13 @@ impl World {
                 if self.host(host).life == life {
                     let answer = self
                         .host_mut(host)
+                        .data
                         .disk
                         .load(&query)
                         .expect("a simulated disk");
                     self.drive(host, Input::Loaded { ticket, answer });
                 }
             }
-        }
-    }
-
-    fn dial(&mut self, host: HostId, life: u64, dial: DialId, target: &Target) {
-        if self.host(host).life != life {
-            return;
-        }
-        let (addresses, expected) = match target {
-            Target::Contact(contact) => (std::slice::from_ref(&contact.address), contact.node),
-            Target::Member { node, addresses } => (addresses.as_slice(), Some(*node)),
-        };
-        let found = addresses
-            .iter()
-            .find_map(|address| self.hosts().find(|h| self.host(*h).address == *address));
-        let failure = match found {
-            None => Some((REFUSED, DialFailure::Unreachable("no such host".to_owned()))),
-            Some(other) if other == host => Some((REFUSED, DialFailure::Own)),
-            Some(other)
-                if !self.network.passes(host, other) || !self.network.passes(other, host) =>
-            {
-                Some((
-                    DIAL_TIMEOUT,
-                    DialFailure::Unreachable("timed out".to_owned()),
-                ))
-            }
-            Some(other) if self.host(other).mesh.is_none() => Some((
-                REFUSED,
-                DialFailure::Unreachable("connection refused".to_owned()),
-            )),
-            Some(other) if expected.is_some_and(|node| node != self.host(other).node) => Some((
-                REFUSED,
-                DialFailure::Refused("another node answers there".to_owned()),
-            )),
-            Some(_) => None,
-        };
-        if let Some((after, failure)) = failure {
-            let input = Input::DialFailed { dial, failure };
-            return self
-                .queue
-                .plan(self.now + after, Happening::Input(host, life, input));
-        }
-        let listener = found.expect("no failure");
-        self.link_up(host, listener, dial);
-    }
-
-    fn link_up(&mut self, dialler: HostId, listener: HostId, dial: DialId) {
-        let (near, far) = self.network.connect(dialler, listener);
-        let at = self.now + self.network.latency(&mut self.rng);
-        for (end, other, dial) in [(near, far, Some(dial)), (far, near, None)] {
-            let remote = self.host(other.host).address.clone();
-            let peer = self.host(other.host).node;
-            let life = self.host(end.host).life;
-            let up = Input::LinkUp {
-                link: end.link,
-                peer,
-                dial,
-                remote,
-            };
-            self.queue.plan(at, Happening::Input(end.host, life, up));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Tests in memory: the machine on a simulated world, the wire, the stores, the rules of the house.
+//! Tests in memory of what the node adds to the machine, and the rules of the house.
 
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -6,9 +6,5 @@
     reason = "a test names what it expects; whatever else comes is a failure"
 )]
 
-mod chatting;
-mod convergence;
-mod durability;
-mod meeting;
 mod store;
 mod tidy;

@@ -1,15 +1,26 @@
 //! What a simulated mesh must look like, seen from outside its machines.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mesh::id::NodeId;
+use mesh::proto::Config;
 use mesh::proto::membership::State;
-use sim::world::{HostId, World};
+use mesh::proto::view::Sight;
+use sim::world::{Client, Heard, HostId, World};
 
 /// How long a healed mesh may take until every view is right: the longest backoff of a redial (60 s),
 /// the detection of what died meanwhile, and the transfer.
 pub const HEALED: Duration = Duration::from_secs(75);
+
+/// The same with any tuning.
+pub fn healed(config: &Config) -> Duration {
+    let default = Config::default().membership;
+    let longest = |config: &mesh::proto::membership::Config| {
+        config.dial_backoff_max + config.suspicion + 10 * config.heartbeat
+    };
+    (HEALED + longest(&config.membership)).saturating_sub(longest(&default))
+}
 
 /// The state in which one host's machine sees another's node; `None` where it has never heard of it.
 pub fn state(world: &World, seen_by: HostId, host: HostId) -> Option<State> {
@@ -55,76 +66,18 @@ pub fn settle(world: &mut World, hosts: &[HostId]) {
     assert!(settled, "no full mesh: {}", views(world));
 }
 
-/// Who is where, as the world's clients know it: the truth that routing is held against.
-#[derive(Debug, Clone, Default)]
-pub struct Truth {
-    /// User → hosts on which it has sessions, with how many.
-    pub at: BTreeMap<String, BTreeMap<HostId, u32>>,
+/// Where one host's table has a user, and how sure it is; `None`: its node does not run.
+pub fn route(world: &World, seen_by: HostId, user: &str) -> Option<(BTreeSet<NodeId>, Sight)> {
+    let address = user.parse().expect("a valid address");
+    let mesh = world.mesh(seen_by)?;
+    let (found, sight) = mesh.route(world.clock(seen_by), &address);
+    Some((found.into_iter().collect(), sight))
 }
 
-impl Truth {
-    /// One more session of a user on a host.
-    pub fn attach(&mut self, user: &str, host: HostId) {
-        *self
-            .at
-            .entry(user.to_owned())
-            .or_default()
-            .entry(host)
-            .or_default() += 1;
-    }
-
-    /// One session less.
-    pub fn detach(&mut self, user: &str, host: HostId) {
-        let hosts = self.at.entry(user.to_owned()).or_default();
-        let sessions = hosts.get_mut(&host).expect("it was attached");
-        *sessions -= 1;
-        if *sessions == 0 {
-            hosts.remove(&host);
-        }
-    }
-
-    /// A host's node died, with all its sessions.
-    pub fn crash(&mut self, host: HostId) {
-        for hosts in self.at.values_mut() {
-            hosts.remove(&host);
-        }
-    }
-
-    /// The first table that differs from the truth, in words; `None` where all agree.
-    pub fn first_difference(&self, world: &World) -> Option<String> {
-        for host in world.hosts() {
-            let Some(mesh) = world.mesh(host) else {
-                continue;
-            };
-            for (user, hosts) in &self.at {
-                let address = user.parse().expect("a valid address");
-                let (found, sight) = mesh.route(world.clock(host), &address);
-                let found: BTreeSet<NodeId> = found.into_iter().collect();
-                let expected: BTreeSet<NodeId> =
-                    hosts.keys().map(|host| world.node(*host)).collect();
-                if found != expected || sight.online() == expected.is_empty() || !sight.certain() {
-                    return Some(format!(
-                        "{host:?} finds {user} at {found:?} ({sight:?}), it is at {expected:?}"
-                    ));
-                }
-            }
-        }
-        None
-    }
-
-    /// Runs until all tables agree with the truth.
-    ///
-    /// # Panics
-    /// Where they do not within the bound.
-    pub fn converge(&self, world: &mut World, bound: Duration) {
-        let converged = world.run_until(bound, |world| self.first_difference(world).is_none());
-        assert!(
-            converged,
-            "{}\n{}",
-            self.first_difference(world).unwrap_or_default(),
-            views(world)
-        );
-    }
+/// Whether a client was told that its session is over.
+pub fn is_over(world: &World, client: Client) -> bool {
+    let last = world.heard(client).last();
+    matches!(last, Some(Heard::Closed(_) | Heard::Lost))
 }
 
 /// Every machine's view of every member, for a failure's message.

@@ -6,6 +6,8 @@
 mod facts;
 mod ground;
 mod inspect;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -212,7 +214,8 @@ impl Mesh {
     fn tick(&mut self, now: Now) {
         let out = &mut self.outbox;
         let ground = &mut self.ground;
-        ground.membership.on_tick(now, ground.routes.summary(), out);
+        let pulse = ground.routes.summary().pulse();
+        ground.membership.on_tick(now, pulse, out);
         ground.routes.on_tick(now, out);
         if now.at >= self.refresh {
             self.refresh = now.at + REFRESH_INTERVAL;

@@ -186,11 +186,20 @@ pub enum Event {
         state: State,
     },
     /// A member said which set of routes it has.
-    Summary {
+    Pulse {
         /// Who.
         node: NodeId,
+        /// In which life.
+        epoch: Epoch,
         /// Of its own set.
-        routes: routes::Summary,
+        routes: routes::Pulse,
+    },
+    /// The round trip to a member was measured.
+    RoundTrip {
+        /// Who.
+        node: NodeId,
+        /// The longest of late.
+        round_trip: Duration,
     },
     /// A member that was down for too long, or has left, is forgotten.
     Forgotten(NodeId),
@@ -362,7 +371,7 @@ impl Membership {
     }
 
     /// Timers. `routes` is this node's own set, for heartbeats.
-    pub fn on_tick(&mut self, now: Now, routes: routes::Summary, out: &mut Outbox) {
+    pub fn on_tick(&mut self, now: Now, routes: routes::Pulse, out: &mut Outbox) {
         self.note_lateness(now);
         for _ in 0..TICK_TIMERS_MAX {
             if self.halted {

@@ -13,7 +13,8 @@
 //!                                                  else ── Part(of, index, keys) ──▶ build beside
 //!   Ack ◀── each part but the last ──                  the shown set; whole: show it, Resume
 //!   then, once caught up:                          ── Batch ──▶ each once
-//!   gap, or a heartbeat's summary ahead: Resume; equal seq, other fingerprint: a mismatch
+//!   Have ◀── a while after a batch; without it: Log once more
+//!   gap, or a heartbeat's pulse ahead: Resume; equal seq, other check: a mismatch
 //! ```
 //!
 //! | module | what |
@@ -47,7 +48,7 @@ use std::time::Duration;
 use feeds::Feeds;
 pub use inspect::Loads;
 pub use keys::Keys;
-pub use message::{Batch, Message, Part, Summary};
+pub use message::{Batch, Message, Part, Pulse, Summary};
 use origins::{Context, Origins};
 use own::{Effect, Own};
 use sets::Sets;
@@ -65,6 +66,18 @@ pub const SLICE_KEYS: usize = 4_096;
 /// Between two slices of work (parts of snapshots, sweeps): a step takes at most half of that.
 const SLICE_EVERY: Duration = Duration::from_millis(2);
 
+/// How long after a batch a receiver acknowledges it and all that came meanwhile: longer than the
+/// longest window, so that under load an acknowledgement is for several batches, and costs little.
+const HAVE_AFTER: Duration = Duration::from_millis(125);
+
+/// How long to wait for an answer from a node whose round trip has not been measured yet.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long to wait for an answer.
+fn patience(least: Duration, round_trip: Option<Duration>) -> Duration {
+    round_trip.map_or(PATIENCE, |trip| least.max(2 * trip))
+}
+
 /// Tuning of this layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -77,8 +90,8 @@ pub struct Config {
     pub log_ops: usize,
     /// Age of a batch in the log. 60 s: longer cuts are rare, and a snapshot costs little more.
     pub log_age: Duration,
-    /// A request without an answer is sent again after this. 1 s: a few heartbeats, and far above a
-    /// round trip.
+    /// A request without an answer is sent again after a few round trips, then ever more rarely, up to
+    /// this. 1 s: a few heartbeats.
     pub retry: Duration,
     /// A snapshot of which no part has come for so long is given up and asked for again; also
     /// between two requests after mismatches, and for a set that had no room. 5 s: a full bulk
@@ -213,7 +226,7 @@ impl Routes {
     fn flush(&mut self, now: Now, out: &mut Outbox) {
         if let Some(batch) = self.own.flush(now.at) {
             self.stats.batches_made += 1;
-            self.feeds.push(&batch, &mut self.stats, out);
+            self.feeds.push(now.at, &batch, &mut self.stats, out);
         }
     }
 
@@ -264,14 +277,26 @@ impl Routes {
         self.schedule(now.at);
     }
 
-    /// A member said which set it has: behind, ask for the rest; equal seq but another fingerprint,
-    /// a defect.
-    pub fn on_summary(&mut self, now: Now, node: NodeId, summary: Summary, out: &mut Outbox) {
+    /// The round trip to a member was measured: how long to wait for its answers.
+    pub fn on_round_trip(&mut self, node: NodeId, round_trip: Duration) {
+        self.feeds.measured(node, round_trip);
+        self.origins.measured(node, round_trip);
+    }
+
+    /// A member said which set it has in this life: behind, ask for the rest; equal seq but another
+    /// check, a defect.
+    pub fn on_pulse(
+        &mut self,
+        now: Now,
+        node: NodeId,
+        (epoch, pulse): (Epoch, Pulse),
+        out: &mut Outbox,
+    ) {
         if node == self.me {
             return;
         }
         let (origins, mut ctx) = self.origins(now.at);
-        origins.on_summary(&mut ctx, node, summary, out);
+        origins.on_pulse(&mut ctx, node, (epoch, pulse), out);
         self.schedule(now.at);
     }
 
@@ -289,6 +314,7 @@ impl Routes {
                 let (of, stats) = ((epoch, seq), &mut self.stats);
                 self.feeds.on_ack(now.at, from, of, parts, stats, out);
             }
+            Message::Have { seq } => self.feeds.on_have(from, seq, &mut self.stats),
             Message::Batch(batch) => {
                 let (origins, mut ctx) = self.origins(now.at);
                 origins.on_batch(&mut ctx, from, &batch, out);
@@ -305,12 +331,15 @@ impl Routes {
         self.schedule(now.at);
     }
 
-    /// Timers: windows, requests without answers, slices of snapshots and sweeps.
+    /// Timers: windows, requests and batches without answers, acknowledgements, slices of snapshots and sweeps.
     pub fn on_tick(&mut self, now: Now, out: &mut Outbox) {
         self.own.expire(now.at);
         self.flush(now, out);
+        let (own, stats) = (&self.own, &mut self.stats);
+        self.feeds.resend_due(now.at, own, stats, out);
         let (origins, mut ctx) = self.origins(now.at);
         origins.ask_due(&mut ctx, out);
+        origins.have_due(&mut ctx, out);
         if self.work_at.is_some_and(|at| at <= now.at) {
             self.work_at = None;
             self.feeds.work(now.at, &mut self.stats, out);
@@ -334,7 +363,12 @@ impl Routes {
 
     /// When [`Routes::on_tick`] is due.
     pub fn deadline(&self) -> Option<Instant> {
-        let next = [self.own.deadline(), self.origins.deadline(), self.work_at];
+        let next = [
+            self.own.deadline(),
+            self.feeds.resend_at(),
+            self.origins.deadline(),
+            self.work_at,
+        ];
         next.into_iter().flatten().min()
     }
 

@@ -15,7 +15,8 @@ use crate::world::HostId;
 const FEEDS_MAX: usize = 1_024;
 const ORIGINS_MAX: usize = 4_096;
 const MARKS_MAX: usize = 4_096;
-const SNAPSHOTS_MAX: usize = 4;
+/// Snapshots of a node's set that are alive at once, at most.
+pub const SNAPSHOTS_MAX: usize = 4;
 
 /// Slots of the table per node that is kept track of: one shown, one built, and some being swept.
 const SLOTS_PER_ORIGIN: usize = 8;
@@ -35,8 +36,8 @@ pub struct Worst {
     pub voters: usize,
     /// News of members to be told on.
     pub news: usize,
-    /// Bytes of table per route in it, of tables with at least 10,000.
-    pub table_bytes_per_route: f64,
+    /// Bytes and routes of the table with the most routes, of those with at least 10,000.
+    pub table: (u64, u64),
 }
 
 impl Worst {
@@ -45,9 +46,8 @@ impl Worst {
         self.snapshots = self.snapshots.max(loads.routes.snapshots);
         self.voters = self.voters.max(loads.membership.voters);
         self.news = self.news.max(loads.membership.news);
-        if loads.routes.table >= 10_000 {
-            let bytes = table_bytes as f64 / loads.routes.table as f64;
-            self.table_bytes_per_route = self.table_bytes_per_route.max(bytes);
+        if loads.routes.table >= self.table.1.max(10_000) {
+            self.table = (table_bytes, loads.routes.table);
         }
     }
 }

@@ -5,14 +5,16 @@
 //! them is counted down once per batch.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use mesh::id::Epoch;
 use mesh::time::Instant;
 
-use super::durations::Durations;
-
 /// Most batches of one life that are awaited; the oldest are given up, counted.
 const AWAITED_MAX: usize = 65_536;
+
+/// Most batches whose time is kept: 64 MB. Further ones are counted only.
+const MEASURED_MAX: usize = 4_000_000;
 
 /// An origin's number, and which life of it.
 pub(super) type Origin = (usize, Epoch);
@@ -54,8 +56,11 @@ impl Outstanding {
 /// What was measured of all batches.
 #[derive(Debug, Default)]
 pub struct Convergence {
-    /// From the first session change that a batch announces until the last replica held it.
-    pub durations: Durations,
+    /// When the first session change that a batch announces was made, and how long it took from there
+    /// until the last replica held the batch; in the order in which they were everywhere.
+    pub measured: Vec<(Instant, Duration)>,
+    /// Batches that were everywhere after [`MEASURED_MAX`] others.
+    pub unmeasured: u64,
     /// Batches whose origin crashed, or that were too many, before all replicas held them.
     pub abandoned: u64,
     /// Batches sent, in frames of their own or in answers, each time anew.
@@ -106,8 +111,8 @@ impl Convergence {
     /// A replica went on from one `seq` to another.
     pub(super) fn on_move(&mut self, origin: Origin, from: u64, to: u64, now: Instant) {
         if let Some(life) = self.outstanding.get_mut(&origin) {
-            let durations = &mut self.durations;
-            life.count_down(from, to, |since| durations.add(now.since(since)));
+            let (measured, more) = (&mut self.measured, &mut self.unmeasured);
+            life.count_down(from, to, |since| measure(measured, more, since, now));
         }
     }
 
@@ -115,9 +120,9 @@ impl Convergence {
     pub(super) fn on_lost(&mut self, origin: Origin, held: u64, now: Instant) {
         if let Some(life) = self.outstanding.get_mut(&origin) {
             life.holders = life.holders.saturating_sub(1);
-            let durations = &mut self.durations;
+            let (measured, more) = (&mut self.measured, &mut self.unmeasured);
             let head = life.head;
-            life.count_down(held, head, |since| durations.add(now.since(since)));
+            life.count_down(held, head, |since| measure(measured, more, since, now));
         }
     }
 
@@ -135,10 +140,21 @@ impl Convergence {
     }
 }
 
+fn measure(
+    measured: &mut Vec<(Instant, Duration)>,
+    unmeasured: &mut u64,
+    since: Instant,
+    now: Instant,
+) {
+    if measured.len() < MEASURED_MAX {
+        measured.push((since, now.since(since)));
+    } else {
+        *unmeasured += 1;
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const ORIGIN: Origin = (3, Epoch(1));
@@ -151,11 +167,12 @@ mod tests {
         convergence.on_batch(ORIGIN, 2, Instant(2_000));
         convergence.on_move(ORIGIN, 0, 1, Instant(3_000));
         convergence.on_move(ORIGIN, 0, 2, Instant(4_000));
-        assert_eq!(convergence.durations.count(), 0);
+        assert_eq!(convergence.measured, []);
         convergence.on_lost(ORIGIN, 1, Instant(5_000));
         assert_eq!(convergence.outstanding(), 2);
         convergence.on_move(ORIGIN, 0, 1, Instant(9_000));
-        assert_eq!(convergence.durations.max(), Some(Duration::from_millis(8)));
+        let ms = Duration::from_millis;
+        assert_eq!(convergence.measured, [(Instant(1_000), ms(8))]);
         assert_eq!((convergence.outstanding(), convergence.awaited), (1, 6));
         convergence.on_over(ORIGIN);
         assert_eq!((convergence.outstanding(), convergence.abandoned), (0, 1));

@@ -14,6 +14,9 @@ const MEETING: Duration = Duration::from_secs(10);
 /// the transfer.
 const HEALING: Duration = Duration::from_secs(75);
 
+/// How long a lost frame explains a miss: what it said is said again several times meanwhile.
+const LOSS: Duration = Duration::from_secs(5);
+
 /// What a host's node does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doing {
@@ -42,6 +45,8 @@ pub(super) struct Paths {
     cuts: BTreeSet<(HostId, HostId)>,
     /// When a pair, the lesser host first, was last cut, healed or disturbed otherwise.
     disturbed: BTreeMap<(HostId, HostId), Instant>,
+    /// When a frame between them was last lost.
+    lost: BTreeMap<(HostId, HostId), Instant>,
     /// When the nodes of a pair, the one that heard of the other first, came to know of each other.
     met: BTreeMap<(HostId, HostId), Instant>,
 }
@@ -103,6 +108,10 @@ impl Paths {
         self.disturbed.insert(pair(a, b), at);
     }
 
+    pub(super) fn on_lost(&mut self, at: Instant, a: HostId, b: HostId) {
+        self.lost.insert(pair(a, b), at);
+    }
+
     /// Whether a host's node has run for all of the last while, neither paused nor stopping.
     pub(super) fn has_run(&self, now: Instant, host: HostId, last: Duration) -> bool {
         self.hosts.get(&host).is_some_and(|host| {
@@ -141,11 +150,12 @@ impl Paths {
                 host.doing == Doing::Running && !host.stopping && host.settled_at < now
             })
         };
-        let met = self.met.get(&(a, b));
+        let (met, lost) = (self.met.get(&(a, b)), self.lost.get(&pair(a, b)));
         settled(&a)
             && settled(&b)
             && self.has_passed(now, a, b, HEALING)
             && met.is_none_or(|at| now.since(*at) > MEETING)
+            && lost.is_none_or(|at| now.since(*at) > LOSS)
     }
 }
 
@@ -189,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_a_restart_or_a_pause_explains_a_miss_for_a_while() {
+    fn a_cut_a_restart_a_pause_or_a_loss_explains_a_miss_for_a_while() {
         let (a, b) = (HostId(0), HostId(1));
         let mut paths = paths(2);
         assert!(!paths.is_steady(at(9), a, b) && paths.is_steady(at(11), a, b));
@@ -199,6 +209,8 @@ mod tests {
         paths.on_pause(at(200), a);
         paths.on_unpause(at(201), a);
         assert!(!paths.is_steady(at(275), a, b) && paths.is_steady(at(277), a, b));
+        paths.on_lost(at(290), b, a);
+        assert!(!paths.is_steady(at(295), a, b) && paths.is_steady(at(296), a, b));
         paths.on_stop(b);
         assert!(!paths.is_steady(at(1_000), a, b));
     }

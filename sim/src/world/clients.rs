@@ -7,6 +7,7 @@ use mesh::id::{Device, SessionId, UserName};
 use mesh::proto::{Closing, Input};
 
 use super::{Client, Heard, HostId, World};
+use crate::trace;
 
 impl World {
     /// Opens a session and says `hello`; whatever the answer, it is in the inbox later.
@@ -27,6 +28,11 @@ impl World {
         };
         self.next_session += 1;
         self.inboxes.insert(client, Vec::new());
+        let event = || trace::Event::Hello {
+            session: client.session,
+            user: hello.user.clone(),
+        };
+        self.trace.event(self.now, Some(host), event);
         self.command(client, Command::Hello(hello));
         client
     }
@@ -48,6 +54,11 @@ impl World {
 
     /// A client goes, or its connection is lost.
     pub fn close(&mut self, client: Client, closing: Closing) {
+        let event = || trace::Event::Closed {
+            session: client.session,
+            closing,
+        };
+        self.trace.event(self.now, Some(client.host), event);
         self.drive(
             client.host,
             Input::Closed {
@@ -60,6 +71,16 @@ impl World {
     /// All that a client has heard so far.
     pub fn heard(&self, client: Client) -> &[Heard] {
         self.inboxes.get(&client).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a session was ended by its node, or with it.
+    pub fn is_over(&self, client: Client) -> bool {
+        self.heard(client).last().is_some_and(Heard::is_end)
+    }
+
+    /// Drops what a client has heard: nobody asks for it any more.
+    pub fn forget(&mut self, client: Client) {
+        self.inboxes.remove(&client);
     }
 
     /// The answer to a request, where it has come.

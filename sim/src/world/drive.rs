@@ -7,8 +7,9 @@ use mesh::store::Store as _;
 use mesh::time::Instant;
 use mesh::wire::{self, Envelope};
 
-use super::{Client, FLUSH, Happening, Heard, HostId, LOAD, OUTPUTS_MAX, World};
-use crate::network::End;
+use super::{BACKLOG_MAX, Client, FLUSH, Happening, Heard, HostId, LOAD, OUTPUTS_MAX, World};
+use crate::network::{End, Fate};
+use crate::trace;
 
 impl World {
     pub(super) fn drive_life(&mut self, host: HostId, life: u64, input: Input) {
@@ -17,32 +18,70 @@ impl World {
         }
     }
 
-    /// Gives a machine an input and carries out what it wants.
+    /// Gives a machine an input, at once or when it has time.
     pub(super) fn drive(&mut self, id: HostId, input: Input) {
-        let now = self.clock(id);
-        let host = &mut self.hosts[usize::from(id.0)];
-        if host.is_paused {
-            return host.paused.push(input);
+        let now = self.now;
+        let host = self.host_mut(id);
+        if !host.is_paused && host.slow.is_zero() {
+            return self.handle(id, input);
         }
+        if host.backlog.len() >= BACKLOG_MAX && matches!(input, Input::Frame { .. }) {
+            self.lost += 1;
+            return;
+        }
+        host.backlog.push_back(input);
+        self.backlog_max = self
+            .backlog_max
+            .max(self.hosts[usize::from(id.0)].backlog.len());
+        let host = self.host_mut(id);
+        if !host.is_paused && host.backlog.len() == 1 {
+            let (life, at) = (host.life, host.busy_until.max(now));
+            self.queue.plan(at, Happening::Work(id, life));
+        }
+    }
+
+    /// A slow machine takes all that waits, as one wake-up of a real one does, and is busy for so long.
+    pub(super) fn work(&mut self, id: HostId, life: u64) {
+        let now = self.now;
+        let host = self.host_mut(id);
+        if host.life != life || host.is_paused {
+            return;
+        }
+        let inputs = std::mem::take(&mut host.backlog);
+        let steps = u32::try_from(inputs.len()).unwrap_or(u32::MAX);
+        host.busy_until = now + host.slow.saturating_mul(steps);
+        for input in inputs {
+            self.handle(id, input);
+        }
+        self.handle(id, Input::Tick);
+    }
+
+    /// One step of a machine: carries out what it wants.
+    fn handle(&mut self, id: HostId, input: Input) {
+        let now = self.clock(id);
+        let mut outputs = std::mem::take(&mut self.outputs);
+        let host = &mut self.hosts[usize::from(id.0)];
         let Some(mesh) = &mut host.mesh else { return };
         let cause = self.checks.cause(&input, mesh);
         mesh.handle(now, input);
-        let outputs: Vec<Output> = std::iter::from_fn(|| mesh.poll_output())
-            .take(OUTPUTS_MAX)
-            .collect();
+        outputs.extend(std::iter::from_fn(|| mesh.poll_output()).take(OUTPUTS_MAX));
         assert!(outputs.len() < OUTPUTS_MAX, "a step without end");
         self.checks.after_step(now.at, id, mesh, cause, &outputs);
-        let tick_at = mesh.poll_deadline().map(|at| at.max(now.at));
+        let earliest = now.at.max(host.busy_until);
+        let tick_at = mesh.poll_deadline().map(|at| at.max(earliest));
         self.set_tick(id, tick_at);
-        for output in outputs {
+        for output in outputs.drain(..) {
             self.carry_out(id, output);
         }
+        self.outputs = outputs;
     }
 
     pub(super) fn set_tick(&mut self, id: HostId, at: Option<Instant>) {
         let before = std::mem::replace(&mut self.host_mut(id).tick_at, at);
-        before.map(|before| self.ticks.remove(&(before, id)));
-        self.ticks.extend(at.map(|at| (at, id)));
+        if before != at {
+            before.map(|before| self.ticks.remove(&(before, id)));
+            self.ticks.extend(at.map(|at| (at, id)));
+        }
     }
 
     fn carry_out(&mut self, id: HostId, output: Output) {
@@ -50,7 +89,7 @@ impl World {
         match output {
             Output::Send { link, envelope } => self.send(End { host: id, link }, &envelope),
             Output::Dial { dial, target } => {
-                let at = self.now + self.network.latency(&mut self.rng);
+                let at = self.now + self.network.latency();
                 let dialled = Happening::Dial {
                     host: id,
                     life,
@@ -88,6 +127,7 @@ impl World {
             }
             Output::List { stream } => self
                 .host_mut(id)
+                .data
                 .disk
                 .list(stream)
                 .expect("a simulated disk"),
@@ -100,10 +140,15 @@ impl World {
                 };
                 self.queue.plan(self.now + LOAD, loaded);
             }
-            Output::Keep { members } => self.host_mut(id).kept = members,
-            Output::KeepEpoch(epoch) => self.host_mut(id).epoch = epoch,
+            Output::Keep { members } => self.host_mut(id).data.kept = members,
+            Output::KeepEpoch(epoch) => {
+                self.trace.raised(id, epoch);
+                self.host_mut(id).data.epoch = epoch;
+            }
             Output::Note(note) => {
                 let now = self.now;
+                let event = || trace::Event::Note(note.clone());
+                self.trace.event(now, Some(id), event);
                 self.host_mut(id).notes.push((now, note));
             }
             Output::Halt(halt) => {
@@ -135,15 +180,39 @@ impl World {
     }
 
     fn send(&mut self, from: End, envelope: &Envelope) {
-        let mut bytes = Vec::new();
+        let mut bytes = self.buffers.pop().unwrap_or_default();
+        bytes.clear();
         assert!(
             wire::encode(envelope, &mut bytes),
             "a frame above the limit: {envelope:?}"
         );
-        self.traffic.frames += 1;
-        self.traffic.bytes += bytes.len() as u64;
-        if let Some((to, at)) = self.network.send(from, self.now, &mut self.rng) {
-            self.queue.plan(at, Happening::Frame(to, bytes));
+        self.traffic.count(&envelope.frame, bytes.len() as u64);
+        let lane = envelope.frame.lane();
+        let fate = self.network.send(from, lane, bytes.len(), self.now);
+        let told = match fate {
+            Fate::Arrives { again: None, .. } => trace::Fate::Sent,
+            Fate::Arrives { again: Some(_), .. } => trace::Fate::Doubled,
+            Fate::Lost { .. } | Fate::Cut { .. } | Fate::Gone => trace::Fate::Lost,
+        };
+        if let Some(to) = self.peers.get(&from) {
+            self.trace.frame(self.now, from.host, *to, envelope, told);
+        }
+        match fate {
+            Fate::Arrives { to, at, again } => {
+                if let Some(again) = again {
+                    self.queue.plan(again, Happening::Frame(to, bytes.clone()));
+                }
+                self.queue.plan(at, Happening::Frame(to, bytes));
+            }
+            Fate::Lost { to } | Fate::Cut { to } => {
+                self.checks.on_lost(self.now, from.host, to.host);
+                self.lost += 1;
+                self.buffers.push(bytes);
+            }
+            Fate::Gone => {
+                self.lost += 1;
+                self.buffers.push(bytes);
+            }
         }
     }
 

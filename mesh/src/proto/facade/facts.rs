@@ -45,10 +45,17 @@ impl Mesh {
                 self.follow_reach(now, node);
                 self.on_members(now, node);
             }
-            membership::Event::Summary { node, routes } => {
+            membership::Event::Pulse {
+                node,
+                epoch,
+                routes,
+            } => {
                 self.ground
                     .routes
-                    .on_summary(now, node, routes, &mut self.outbox);
+                    .on_pulse(now, node, (epoch, routes), &mut self.outbox);
+            }
+            membership::Event::RoundTrip { node, round_trip } => {
+                self.ground.routes.on_round_trip(node, round_trip);
             }
             membership::Event::Forgotten(node) => {
                 self.ground.routes.on_forgotten(now, node);

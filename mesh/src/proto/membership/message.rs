@@ -32,8 +32,8 @@ pub const WHY_MAX: usize = 512;
 pub enum Message {
     /// A sign of life of a link that has nothing else to say.
     Heartbeat {
-        /// The sender's own set of routes.
-        routes: routes::Summary,
+        /// The sender's own set of routes, in the life of its greeting.
+        routes: routes::Pulse,
         /// What need not be said every time; with every fourth heartbeat.
         vitals: Option<Vitals>,
     },

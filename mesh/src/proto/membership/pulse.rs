@@ -187,7 +187,7 @@ impl Membership {
         &mut self,
         now: Now,
         id: LinkId,
-        routes: routes::Summary,
+        routes: routes::Pulse,
         out: &mut Outbox,
     ) {
         let interval = self.config.heartbeat;
@@ -221,7 +221,7 @@ impl Membership {
         &mut self,
         now: Now,
         id: LinkId,
-        routes: routes::Summary,
+        routes: routes::Pulse,
         vitals: Option<Vitals>,
         out: &mut Outbox,
     ) {
@@ -229,7 +229,14 @@ impl Membership {
             return;
         };
         let node = link.peer;
-        self.events.push_back(Event::Summary { node, routes });
+        let Some(epoch) = self.peers.get(&node).map(|peer| peer.record.epoch) else {
+            return;
+        };
+        self.events.push_back(Event::Pulse {
+            node,
+            epoch,
+            routes,
+        });
         let Some(vitals) = vitals else {
             return;
         };
@@ -238,6 +245,8 @@ impl Membership {
             let trip = Duration::from_micros(low(now.at.0).wrapping_sub(echo).into());
             if trip <= ECHO_MAX {
                 link.trips.add(trip);
+                let round_trip = link.trips.longest();
+                self.events.push_back(Event::RoundTrip { node, round_trip });
             } else {
                 self.stats.echoes_refused += 1;
             }

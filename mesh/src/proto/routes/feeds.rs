@@ -2,9 +2,12 @@
 //!
 //! All catching up is drawn by the receiver: it asks, gets one frame, and asks on. So nothing is
 //! queued here for a slow peer. Of a snapshot few parts are on their way at a time, and few
-//! different snapshots are alive at a time.
+//! different snapshots are alive at a time. What was pushed and is not acknowledged is sent again
+//! (`tail`).
 
-use std::collections::{BTreeMap, VecDeque};
+mod tail;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +20,8 @@ use crate::proto::routes::message::{Batch, Message, Part, Summary};
 use crate::proto::routes::own::Own;
 use crate::proto::routes::stats::Stats;
 use crate::time::Instant;
+
+use tail::Tail;
 
 /// Most peers that are fed: four full meshes, since also members behind a helper are. A further
 /// one gets no answers; it is counted.
@@ -102,6 +107,7 @@ struct Feed {
     /// In the queue for parts.
     queued: bool,
     linked: bool,
+    tail: Tail,
 }
 
 /// All peers.
@@ -110,6 +116,8 @@ pub(super) struct Feeds {
     peers: BTreeMap<NodeId, Feed>,
     /// Peers to which parts may be sent, each once.
     queue: VecDeque<NodeId>,
+    /// When to send what to whom again: each peer once at most.
+    resends: BTreeSet<(Instant, NodeId)>,
     snapshots: Vec<Arc<Snapshot>>,
     /// When to look for stalled peers; `None`: no snapshot is under way.
     look_at: Option<Instant>,
@@ -118,7 +126,7 @@ pub(super) struct Feeds {
 impl Feeds {
     /// A link is there: nothing is known of what the peer holds until it says so.
     pub(super) fn link(&mut self, node: NodeId, stats: &mut Stats) {
-        self.peers.remove(&node);
+        self.drop_peer(node);
         if let Some(feed) = self.peer(node, stats) {
             feed.linked = true;
         }
@@ -126,13 +134,14 @@ impl Feeds {
 
     /// The peer can no longer be reached directly; through a helper it asks again.
     pub(super) fn drop_peer(&mut self, node: NodeId) {
+        self.set_resend(node, None);
         self.peers.remove(&node);
     }
 
     /// The peer is down: one that asked through a helper is no longer fed.
     pub(super) fn on_down(&mut self, node: NodeId) {
         if self.peers.get(&node).is_some_and(|feed| !feed.linked) {
-            self.peers.remove(&node);
+            self.drop_peer(node);
         }
     }
 
@@ -141,7 +150,9 @@ impl Feeds {
         for feed in self.peers.values_mut() {
             feed.cursor = None;
             feed.sending = None;
+            feed.tail = Tail::default();
         }
+        self.resends.clear();
         self.snapshots.clear();
     }
 
@@ -154,11 +165,19 @@ impl Feeds {
     }
 
     /// Sends a new batch to all that were sent the one before it.
-    pub(super) fn push(&mut self, batch: &Arc<Batch>, stats: &mut Stats, out: &mut Outbox) {
+    pub(super) fn push(
+        &mut self,
+        now: Instant,
+        batch: &Arc<Batch>,
+        stats: &mut Stats,
+        out: &mut Outbox,
+    ) {
         let seq = batch.after.seq;
         for (&node, feed) in &mut self.peers {
             if feed.cursor == Some(seq - 1) {
                 feed.cursor = Some(seq);
+                let resend = feed.tail.pushed(now);
+                self.resends.extend(resend.map(|at| (at, node)));
                 stats.batches_pushed += 1;
                 out.send(node, Message::Batch(Arc::clone(batch)));
             }
@@ -181,6 +200,7 @@ impl Feeds {
             stats.resumes_ahead += 1;
             return;
         }
+        self.set_resend(from, None);
         let Some(feed) = self.peer(from, stats) else {
             return;
         };
@@ -192,6 +212,7 @@ impl Feeds {
             feed.cursor = Some(last);
             stats.logs_sent += 1;
             out.send(from, Message::Log { batches, head });
+            self.answered(now, from, held.seq);
             return;
         }
         let Some(snapshot) = self.snapshot(now, own) else {

@@ -87,6 +87,12 @@ impl Log {
         Some(self.entries[position].batch.after)
     }
 
+    /// When a batch that is in the ring was made.
+    pub(super) fn made_at(&self, seq: u64) -> Option<Instant> {
+        let position = self.position(seq)?;
+        Some(self.entries[position].at)
+    }
+
     /// About how many bytes all batches after this one take; `None` where the next is gone.
     pub(super) fn rest_bytes(&self, seq: u64) -> Option<u64> {
         let position = self.position(seq.checked_add(1)?)?;

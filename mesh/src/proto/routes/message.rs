@@ -1,7 +1,8 @@
 //! What nodes say to each other about routes.
 //!
 //! A receiver asks by [`Message::Resume`]; the origin answers with the rest of its log or with a
-//! snapshot. Between answers it pushes each batch once. No message asks for more than one reply.
+//! snapshot. Between answers it pushes each batch once, and sends again what is not acknowledged. No
+//! message asks for more than one reply.
 
 use std::sync::Arc;
 
@@ -22,7 +23,8 @@ pub struct Summary {
     pub seq: u64,
     /// How many keys are in the set.
     pub count: u64,
-    /// Sum modulo 2^64 of a mixed hash of each key.
+    /// Sum modulo 2^64 of a mixed hash of each key; a hash is no shorter as a varint.
+    #[serde(with = "postcard::fixint::le")]
     pub fingerprint: u64,
 }
 
@@ -54,6 +56,30 @@ impl Summary {
         detached.iter().for_each(|&key| self.take(key));
         self
     }
+
+    /// As a heartbeat says it.
+    pub fn pulse(self) -> Pulse {
+        let words = [self.count, self.fingerprint];
+        let check = words
+            .into_iter()
+            .fold(splitmix64(self.seq), |hash, word| splitmix64(hash ^ word));
+        let [a, b, c, d, ..] = check.to_be_bytes();
+        Pulse {
+            seq: self.seq,
+            check: [a, b, c, d],
+        }
+    }
+}
+
+/// A [`Summary`] as heartbeats say it, which are most of what an idle mesh sends. The life is that of
+/// the greeting of their link; count and fingerprint are checked together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pulse {
+    /// The last batch in the set.
+    pub seq: u64,
+    /// 32 bits of a hash of seq, count and fingerprint: another set passes once in four billion, and
+    /// no longer than to the next batch, which moves the hash and carries all 64 bits itself.
+    pub check: [u8; 4],
 }
 
 /// What came and went in one window of the origin: applied as a whole, and only to the set of the
@@ -95,9 +121,11 @@ pub enum Message {
     Resume(Summary),
     /// The sender's newest batch, pushed to all that have the one before. Shared by all frames.
     Batch(Arc<Batch>),
-    /// An answer to `Resume`: the next batches of the sender's log.
+    /// The next batches of the sender's log: the answer to `Resume`, and what a peer has not
+    /// acknowledged, once more.
     Log {
-        /// In order, none left out; empty where there are none.
+        /// In order, none left out; empty where there are none, or where they are not sent again
+        /// unless they are asked for.
         batches: Vec<Arc<Batch>>,
         /// The sender's set now: where the batches end before it, there is more to ask for.
         head: Summary,
@@ -113,6 +141,12 @@ pub enum Message {
         /// Parts taken, all from the first on.
         parts: u32,
     },
+    /// The sender has the receiver's set as of this batch of its present life. Only a hint: what one
+    /// of an older life hides, the next batch or heartbeat uncovers.
+    Have {
+        /// The last batch in it.
+        seq: u64,
+    },
 }
 
 impl Message {
@@ -120,7 +154,11 @@ impl Message {
     pub fn lane(&self) -> Lane {
         match self {
             Self::Part(_) => Lane::Bulk,
-            Self::Resume(_) | Self::Batch(_) | Self::Log { .. } | Self::Ack { .. } => Lane::Control,
+            Self::Resume(_)
+            | Self::Batch(_)
+            | Self::Log { .. }
+            | Self::Ack { .. }
+            | Self::Have { .. } => Lane::Control,
         }
     }
 }

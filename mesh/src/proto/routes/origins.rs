@@ -6,11 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::id::{Epoch, NodeId, RouteKey};
 use crate::proto::membership::State;
 use crate::proto::outbox::Outbox;
-use crate::proto::routes::message::{Batch, Summary};
+use crate::proto::routes::message::{Batch, Pulse, Summary};
 use crate::proto::routes::sets::{Sets, tell};
 use crate::proto::routes::stats::Stats;
 use crate::proto::routes::table::NodeSlot;
@@ -18,6 +19,7 @@ use crate::proto::routes::{Config, Event, SLICE_KEYS};
 use crate::time::Instant;
 
 mod asks;
+mod haves;
 mod snapshot;
 
 use asks::Ask;
@@ -57,6 +59,12 @@ struct Origin {
     held: Option<Held>,
     incoming: Option<Incoming>,
     ask: Option<Ask>,
+    /// How often in a row it was asked in vain.
+    lapses: u32,
+    /// When it is told what is held of its set; `None`: it was.
+    have: Option<Instant>,
+    /// The round trip, where it was measured.
+    round_trip: Option<Duration>,
     /// After a mismatch: none of the next ones is acted upon before this.
     calm_until: Instant,
     linked: bool,
@@ -93,6 +101,8 @@ pub(super) struct Origins {
     all: BTreeMap<NodeId, Origin>,
     /// When to send which request (again).
     asks: BTreeSet<(Instant, NodeId)>,
+    /// Whom to tell when what is held of its set.
+    haves: BTreeSet<(Instant, NodeId)>,
     /// Who is down, the longest first.
     downs: BTreeSet<(Instant, NodeId)>,
     /// Whose snapshot is whole and waits for the sweep.
@@ -147,6 +157,8 @@ impl Origins {
         if self.admit(ctx, node, epoch) {
             if let Some(origin) = self.all.get_mut(&node) {
                 origin.linked = true;
+                origin.lapses = 0;
+                origin.round_trip = None;
             }
             // What was asked over an older link may never be answered.
             self.send_ask(ctx, node, out);
@@ -158,6 +170,7 @@ impl Origins {
             origin.linked = false;
             self.drop_incoming(ctx, node);
             self.set_ask(node, None);
+            self.set_have(node, None);
         }
     }
 
@@ -202,29 +215,36 @@ impl Origins {
         }
     }
 
-    /// An origin said which set it has.
-    pub(super) fn on_summary(
-        &mut self,
-        ctx: &mut Context<'_>,
-        node: NodeId,
-        summary: Summary,
-        out: &mut Outbox,
-    ) {
-        if self.admit(ctx, node, summary.epoch) {
-            self.compare(ctx, node, summary, out);
+    /// The round trip to an origin was measured.
+    pub(super) fn measured(&mut self, node: NodeId, round_trip: Duration) {
+        if let Some(origin) = self.all.get_mut(&node) {
+            origin.round_trip = Some(round_trip);
         }
     }
 
-    fn compare(&mut self, ctx: &mut Context<'_>, node: NodeId, summary: Summary, out: &mut Outbox) {
+    /// An origin said which set it has.
+    pub(super) fn on_pulse(
+        &mut self,
+        ctx: &mut Context<'_>,
+        node: NodeId,
+        (epoch, pulse): (Epoch, Pulse),
+        out: &mut Outbox,
+    ) {
+        if self.admit(ctx, node, epoch) {
+            self.compare(ctx, node, pulse, out);
+        }
+    }
+
+    fn compare(&mut self, ctx: &mut Context<'_>, node: NodeId, pulse: Pulse, out: &mut Outbox) {
         let Some(held) = self.all.get(&node).and_then(Origin::current) else {
             self.ask(ctx, node, out);
             return;
         };
-        if summary.seq > held.set.seq {
+        if pulse.seq > held.set.seq {
             self.ask(ctx, node, out);
-        } else if summary.seq < held.set.seq {
+        } else if pulse.seq < held.set.seq {
             ctx.stats.stale += 1;
-        } else if summary != held.set {
+        } else if pulse != held.set.pulse() {
             self.mismatch(ctx, node, out);
         }
     }
@@ -240,13 +260,18 @@ impl Origins {
         if !self.admit(ctx, node, batch.after.epoch) {
             return;
         }
-        if self.apply(ctx, node, batch, out) == Fate::Early {
-            ctx.stats.batches_early += 1;
-            self.ask(ctx, node, out);
+        match self.apply(ctx, node, batch, out) {
+            Fate::Applied => self.have_later(ctx, node),
+            Fate::Known => self.have(ctx, node, out),
+            Fate::Early => {
+                ctx.stats.batches_early += 1;
+                self.ask(ctx, node, out);
+            }
+            Fate::Refused => {}
         }
     }
 
-    /// An origin answered with the next of its log.
+    /// An origin answered with the next of its log, or says again what was not acknowledged.
     pub(super) fn on_log(
         &mut self,
         ctx: &mut Context<'_>,
@@ -256,10 +281,6 @@ impl Origins {
         out: &mut Outbox,
     ) {
         if !self.admit(ctx, node, head.epoch) {
-            return;
-        }
-        if !self.all.get(&node).is_some_and(Origin::awaits_answer) {
-            ctx.stats.unasked += 1;
             return;
         }
         let mut ops = 0;
@@ -273,16 +294,25 @@ impl Origins {
             match self.apply(ctx, node, batch, out) {
                 Fate::Applied => moved = true,
                 Fate::Known => {}
-                // Not what was asked for: the request stands and is sent again in time.
-                Fate::Early | Fate::Refused => return,
+                // A request that is under way stands, and is sent again in time.
+                Fate::Early => return self.ask(ctx, node, out),
+                Fate::Refused => return,
             }
         }
         let current = self.all.get(&node).and_then(Origin::current);
         let there = current.is_some_and(|held| held.set.seq >= head.seq);
-        // An answer that leads nowhere is not asked for again at once.
         if moved || there {
-            self.set_ask(node, None);
-            self.compare(ctx, node, head, out);
+            self.answered(ctx, node);
+        }
+        // An answer that leads nowhere is not asked for again at once.
+        self.compare(ctx, node, head.pulse(), out);
+        if there
+            && self
+                .all
+                .get(&node)
+                .is_some_and(|origin| origin.ask.is_none())
+        {
+            self.have(ctx, node, out);
         }
     }
 
@@ -395,6 +425,7 @@ impl Origins {
     fn purge(&mut self, ctx: &mut Context<'_>, node: NodeId) {
         self.drop_incoming(ctx, node);
         self.set_ask(node, None);
+        self.set_have(node, None);
         if let Some(held) = self.all.get_mut(&node).and_then(|o| o.held.take()) {
             ctx.sets.purge(held.slot);
             ctx.stats.sets_purged += 1;

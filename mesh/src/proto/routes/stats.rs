@@ -38,6 +38,10 @@ stats! {
     resumes_lapsed => "routes_resumes_lapsed_total",
     /// Requests answered with the rest of the log.
     logs_sent => "routes_logs_sent_total",
+    /// Times that a peer was sent again what it had not acknowledged.
+    tails_resent => "routes_tails_resent_total",
+    /// Acknowledgements of batches sent.
+    haves_sent => "routes_haves_sent_total",
     /// Requests answered with a snapshot.
     snapshots_sent => "routes_snapshots_sent_total",
     /// Parts of those sent.

@@ -11,6 +11,7 @@ mod converge;
 mod golden;
 mod repair;
 mod snapshots;
+mod tails;
 mod windows;
 
 fn node(i: usize) -> NodeId {
@@ -49,6 +50,8 @@ struct World {
     now: Instant,
     nodes: Vec<Routes>,
     flying: VecDeque<(usize, usize, Message)>,
+    /// What is lost as soon as it is said, by who says it.
+    lost: fn(usize, &Message) -> bool,
     /// All that was ever said.
     said: Vec<(usize, usize, Message)>,
     events: Vec<(usize, Event)>,
@@ -66,6 +69,7 @@ impl World {
                 .map(|i| Routes::new(config.clone(), node(i), Epoch(100)))
                 .collect(),
             flying: VecDeque::new(),
+            lost: |_, _| false,
             said: Vec::new(),
             events: Vec::new(),
         }
@@ -89,7 +93,9 @@ impl World {
         act(&mut self.nodes[i], at(self.now), &mut out);
         for (to, message) in drain(&mut out) {
             self.said.push((i, Self::index(to), message.clone()));
-            self.flying.push_back((i, Self::index(to), message));
+            if !(self.lost)(i, &message) {
+                self.flying.push_back((i, Self::index(to), message));
+            }
         }
         while let Some(event) = self.nodes[i].poll_event() {
             self.events.push((i, event));
@@ -133,8 +139,13 @@ impl World {
     /// One hears the other's heartbeat.
     fn heartbeat(&mut self, from: usize, to: usize) {
         let summary = self.nodes[from].summary();
+        self.pulse(from, to, summary);
+    }
+
+    /// One hears a heartbeat with this set of the other.
+    fn pulse(&mut self, from: usize, to: usize, set: Summary) {
         self.act(to, |r, now, out| {
-            r.on_summary(now, node(from), summary, out);
+            r.on_pulse(now, node(from), (set.epoch, set.pulse()), out);
         });
     }
 
@@ -198,9 +209,11 @@ impl World {
         let from_it = self.said.iter().filter(|(by, _, _)| *by == from);
         let parts = from_it.map(|(_, _, message)| match message {
             Message::Part(part) => Some(part),
-            Message::Resume(_) | Message::Batch(_) | Message::Log { .. } | Message::Ack { .. } => {
-                None
-            }
+            Message::Resume(_)
+            | Message::Batch(_)
+            | Message::Log { .. }
+            | Message::Ack { .. }
+            | Message::Have { .. } => None,
         });
         parts.flatten().collect()
     }
@@ -221,6 +234,10 @@ fn is_batch(message: &Message) -> bool {
 
 fn is_log(message: &Message) -> bool {
     matches!(message, Message::Log { .. })
+}
+
+fn is_have(message: &Message) -> bool {
+    matches!(message, Message::Have { .. })
 }
 
 fn is_part(message: &Message) -> bool {

@@ -1,6 +1,7 @@
 //! Heartbeats, silence, indirect probes and helpers.
 
 use super::world::{LATENCY, World, id, ms, secs};
+use crate::id::Epoch;
 use crate::proto::membership::{Event, Message, Reach, State};
 use crate::proto::output::Note;
 
@@ -146,6 +147,18 @@ fn another_helper_takes_over_when_the_present_one_loses_its_link() {
 }
 
 #[test]
+fn a_helper_whose_link_closes_is_replaced_at_once() {
+    let mut world = World::meshed(5);
+    world.cut(0, 1);
+    world.run(secs(3));
+    let first = helper(&world, 0, 1).unwrap();
+    world.crash(first);
+    let another = |world: &World| helper(world, 0, 1).is_some_and(|helper| helper != first);
+    let took = world.run_until(secs(2), another);
+    assert!(took <= 12 * LATENCY, "{took:?}");
+}
+
+#[test]
 fn a_steady_helper_is_kept_and_no_view_is_disturbed() {
     let mut world = World::meshed(5);
     world.cut(0, 1);
@@ -220,7 +233,7 @@ fn a_node_whose_timers_come_late_reads_what_has_come_before_it_judges() {
     let mut world = World::meshed(4);
     world.now = world.now + secs(10);
     world.with(0, |machine, now, out| {
-        machine.on_tick(now, crate::proto::routes::Summary::default(), out);
+        machine.on_tick(now, crate::proto::routes::Pulse::default(), out);
     });
     assert_eq!(world.counter(0, "membership_probes_total"), 0);
     assert_eq!(world.counter(0, "membership_pauses_total"), 1);
@@ -230,6 +243,41 @@ fn a_node_whose_timers_come_late_reads_what_has_come_before_it_judges() {
     assert_eq!(world.state(0, 1), Some(State::Alive));
     world.run(secs(12));
     assert_eq!(world.state(0, 1), Some(State::Down));
+}
+
+#[test]
+fn a_link_may_be_silent_for_twice_its_longest_round_trip() {
+    let mut world = World::meshed(2);
+    for (from, to) in [(0, 1), (1, 0)] {
+        world.delay(from, to, ms(600));
+    }
+    world.run(secs(10));
+    let probes = |world: &World| world.counter(0, "membership_probes_total");
+    let before = probes(&world);
+    world.pause(1, ms(1_500));
+    world.run(secs(10));
+    assert_eq!(probes(&world), before);
+}
+
+#[test]
+fn a_helper_that_reached_another_life_has_not_reached_this_one() {
+    let mut world = World::meshed(3);
+    world.power_off(2);
+    let target = id(2);
+    let asked = |world: &World| world.machine(0).peers[&target].round;
+    world.run_until(secs(1), |world| asked(world).is_some());
+    let round = asked(&world).unwrap();
+    for (epoch, by) in [(99, None), (100, Some(1))] {
+        let epoch = Epoch(epoch);
+        let probed = Message::Probed {
+            round,
+            target,
+            epoch,
+        };
+        world.say(1, 0, probed);
+        world.run(ms(10));
+        assert_eq!(helper(&world, 0, 2), by);
+    }
 }
 
 #[test]
@@ -248,7 +296,8 @@ fn a_paused_node_comes_back_in_the_same_epoch() {
             Event::Changed { .. }
             | Event::Linked { .. }
             | Event::Unlinked(_)
-            | Event::Summary { .. }
+            | Event::Pulse { .. }
+            | Event::RoundTrip { .. }
             | Event::Forgotten(_)
             | Event::Epoch(_) => None,
         })
@@ -270,7 +319,7 @@ fn a_pause_shorter_than_the_silence_changes_nothing() {
 
 /// Well formed, and nothing that a member says.
 fn odd_messages() -> [Message; 13] {
-    let epoch = crate::id::Epoch(u64::MAX);
+    let epoch = Epoch(u64::MAX);
     let (node, target, origin) = (id(2), id(2), id(9));
     [
         Message::Probe {
@@ -312,18 +361,18 @@ fn odd_messages() -> [Message; 13] {
         },
         Message::Suspect {
             node: id(1),
-            epoch: crate::id::Epoch(100),
+            epoch: Epoch(100),
             incarnation: 9,
         },
         Message::Suspect {
             node: id(0),
-            epoch: crate::id::Epoch(100),
+            epoch: Epoch(100),
             incarnation: u64::MAX,
         },
         Message::Stopping { epoch },
         Message::Stopped { epoch },
         Message::Heartbeat {
-            routes: crate::proto::routes::Summary::default(),
+            routes: crate::proto::routes::Pulse::default(),
             vitals: Some(crate::proto::membership::Vitals {
                 sent_us: u32::MAX,
                 echo_us: Some(u32::MAX),
@@ -348,5 +397,5 @@ fn a_node_cannot_be_made_to_panic_by_any_message_of_a_member() {
     }
     world.run(secs(5));
     assert!(world.is_meshed());
-    assert_eq!(world.machine(0).epoch(), crate::id::Epoch(100));
+    assert_eq!(world.machine(0).epoch(), Epoch(100));
 }

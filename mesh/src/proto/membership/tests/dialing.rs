@@ -147,7 +147,7 @@ fn a_contact_that_refuses_keeps_the_node_unready_and_is_the_reason() {
             let now = world.now();
             let mut out = crate::proto::outbox::Outbox::default();
             let machine = world.nodes[0].machine.as_mut().unwrap();
-            machine.on_tick(now, crate::proto::routes::Summary::default(), &mut out);
+            machine.on_tick(now, crate::proto::routes::Pulse::default(), &mut out);
             while let Some(effect) = out.pop() {
                 if let crate::proto::outbox::Effect::Output(Output::Dial { dial: id, target }) =
                     effect

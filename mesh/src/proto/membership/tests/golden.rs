@@ -4,7 +4,7 @@ use crate::golden::assert_pinned;
 use crate::id::{Epoch, NodeId};
 use crate::proto::membership::{Greeting, Known, Message, Phase, Record, State, Vitals};
 use crate::proto::output::PeerAddress;
-use crate::proto::routes::Summary;
+use crate::proto::routes::Pulse;
 use crate::wire::{Frame, Lane};
 
 const NODE: NodeId = NodeId([0xaa; 32]);
@@ -32,11 +32,9 @@ fn known(state: State, phase: Phase) -> Known {
 }
 
 fn about_links() -> [(Message, &'static str); 4] {
-    let routes = Summary {
-        epoch: Epoch(300),
-        seq: 2,
-        count: 1,
-        fingerprint: 128,
+    let routes = Pulse {
+        seq: 128,
+        check: [1, 2, 3, 255],
     };
     let vitals = Some(Vitals {
         sent_us: 1,
@@ -57,10 +55,10 @@ fn about_links() -> [(Message, &'static str); 4] {
         vitals: None,
     };
     [
-        (plain, "00ac020201800100"),
+        (plain, "008001010203ff00"),
         (
             Message::Heartbeat { routes, vitals },
-            "00ac0202018001010101020300",
+            "008001010203ff010101020300",
         ),
         (Message::Greeting(Box::new(greeting)), "01 R 01ab02010007"),
         (

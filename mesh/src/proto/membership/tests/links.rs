@@ -8,9 +8,11 @@ use crate::proto::output::Halt;
 fn linked(world: &World, at: usize, to: usize) -> Vec<&Event> {
     let about = |event: &&Event| match event {
         Event::Linked { node, .. } | Event::Unlinked(node) => *node == id(to),
-        Event::Changed { .. } | Event::Summary { .. } | Event::Forgotten(_) | Event::Epoch(_) => {
-            false
-        }
+        Event::Changed { .. }
+        | Event::Pulse { .. }
+        | Event::RoundTrip { .. }
+        | Event::Forgotten(_)
+        | Event::Epoch(_) => false,
     };
     world.nodes[at].events.iter().filter(about).collect()
 }

@@ -302,6 +302,27 @@ fn a_member_reported_alive_is_looked_for_but_not_believed() {
 }
 
 #[test]
+fn a_member_reported_down_is_not_believed_to_be_though_no_link_to_it_is_left() {
+    let mut world = World::meshed(4);
+    let down = Known {
+        state: State::Down,
+        down_ms: 1_000,
+        ..known(&world, 3)
+    };
+    world.say(1, 0, Message::Members(vec![down.clone()]));
+    world.run(ms(10));
+    world.assert_unchanged_but(3, &[]);
+    world.cut(0, 3);
+    world.run(secs(2));
+    assert!(!world.is_linked(0, 3));
+    world.nodes[0].events.clear();
+    world.say(1, 0, Message::Members(vec![down]));
+    world.run(ms(10));
+    world.assert_unchanged_but(3, &[]);
+    assert_eq!(world.state(0, 3), Some(State::Alive));
+}
+
+#[test]
 fn a_member_that_only_others_can_reach_is_alive_through_one_of_them() {
     let mut world = World::meshed(3);
     let newcomer = world.add(address("10.0.9.9:8090"));

@@ -79,6 +79,24 @@ fn of_four_members_it_takes_three_observers() {
 }
 
 #[test]
+fn it_takes_three_observers_or_more_than_half_of_a_small_mesh() {
+    for (members, votes) in [(3, 2), (4, 3), (5, 3), (9, 3)] {
+        let mut world = World::meshed(members);
+        let dead = members - 1;
+        world.power_off(dead);
+        // Long enough for the link to be silent, not for the probe of anybody to end.
+        world.run(ms(800));
+        world.with(0, |machine, now, out| machine.suspect(now, id(dead), out));
+        for voter in 1..votes {
+            assert_eq!(world.state(0, dead), Some(State::Suspect), "of {members}");
+            world.say(voter, 0, accuse(dead, 0));
+            world.run(ms(5));
+        }
+        assert_eq!(world.state(0, dead), Some(State::Down), "of {members}");
+    }
+}
+
+#[test]
 fn with_a_member_less_fewer_votes_are_enough_for_the_next() {
     let mut world = World::meshed(4);
     world.power_off(2);
@@ -211,6 +229,22 @@ fn a_node_that_is_cut_off_calls_itself_isolated_and_accuses_nobody_afterwards() 
 }
 
 #[test]
+fn on_a_node_that_is_isolated_nobody_elses_vote_counts() {
+    let mut world = World::meshed(8);
+    (1..4).for_each(|dead| world.power_off(dead));
+    world.run(ms(800));
+    world.with(0, |machine, now, out| {
+        (1..4).for_each(|dead| machine.suspect(now, id(dead), out));
+    });
+    assert!(world.nodes[0].notes.contains(&Note::Isolated(true)));
+    for voter in 4..8 {
+        world.say(voter, 0, accuse(1, 0));
+    }
+    world.run(ms(5));
+    assert_eq!(world.state(0, 1), Some(State::Suspect));
+}
+
+#[test]
 fn a_node_is_isolated_when_it_suspects_three_and_more_than_a_third() {
     for (members, suspects, isolated) in [(4, 2, false), (8, 3, true), (9, 3, false), (9, 4, true)]
     {
@@ -223,6 +257,23 @@ fn a_node_is_isolated_when_it_suspects_three_and_more_than_a_third() {
         let said = world.nodes[0].notes.contains(&Note::Isolated(true));
         assert_eq!(said, isolated, "{suspects} of {members}");
     }
+}
+
+#[test]
+fn votes_of_members_that_are_down_do_not_count() {
+    let mut world = World::meshed(8);
+    world.power_off(7);
+    world.run(ms(300));
+    for voter in [1, 2] {
+        world.say(voter, 0, accuse(7, 0));
+    }
+    world.run(ms(20));
+    for voter in [1, 2] {
+        world.with(voter, |machine, now, out| machine.stopped(now, out));
+    }
+    world.run(ms(20));
+    world.with(0, |machine, now, out| machine.suspect(now, id(7), out));
+    assert_eq!(world.state(0, 7), Some(State::Suspect), "one vote of three");
 }
 
 #[test]
@@ -300,6 +351,22 @@ fn a_goodbye_that_was_lost_is_made_up_for_by_heartbeats() {
     assert!(!world.life(0, 2).unwrap().stopping);
     world.run(ms(1_100));
     assert!(world.life(0, 2).unwrap().stopping);
+}
+
+#[test]
+fn a_goodbye_of_an_earlier_life_does_not_concern_the_present_one() {
+    let mut world = World::meshed(3);
+    world.run(secs(1));
+    world.crash(2);
+    world.restart(2);
+    world.run_until(secs(61), World::is_meshed);
+    let epoch = Epoch(100);
+    for goodbye in [Message::Stopping { epoch }, Message::Stopped { epoch }] {
+        world.say(2, 0, goodbye);
+        world.run(ms(10));
+        let life = world.life(0, 2).unwrap();
+        assert_eq!((life.state, life.stopping), (State::Alive, false));
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::proto::membership::{
 };
 use crate::proto::outbox::{Effect, Outbox};
 use crate::proto::output::{Contact, DialId, Halt, KeptMember, Note, Output, PeerAddress, Target};
-use crate::proto::routes::Summary;
+use crate::proto::routes::Pulse;
 use crate::time::{Instant, Now};
 use crate::wire::{Frame, Relay};
 
@@ -350,7 +350,7 @@ impl World {
             match step {
                 Step::Arrival(key) => self.arrive(key),
                 Step::Tick(at) => self.with(at, |machine, now, out| {
-                    machine.on_tick(now, Summary::default(), out);
+                    machine.on_tick(now, Pulse::default(), out);
                 }),
             }
         }
@@ -467,7 +467,7 @@ impl World {
         let node = &mut self.nodes[at];
         let machine = node.machine.as_mut().unwrap();
         while let Some(event) = machine.poll_event() {
-            if !matches!(event, Event::Summary { .. }) {
+            if !matches!(event, Event::Pulse { .. } | Event::RoundTrip { .. }) {
                 node.events.push(event);
             }
         }
@@ -655,7 +655,7 @@ impl World {
                 | Event::Unlinked(node)
                 | Event::Changed { node, .. }
                 | Event::Forgotten(node) => *node == id(of),
-                Event::Summary { .. } | Event::Epoch(_) => false,
+                Event::Pulse { .. } | Event::RoundTrip { .. } | Event::Epoch(_) => false,
             };
             let seen: Vec<_> = node.events.iter().filter(about).collect();
             assert!(seen.is_empty(), "node {at} saw {seen:?}");

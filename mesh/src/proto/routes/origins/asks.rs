@@ -1,11 +1,19 @@
 //! Requests: what is missing is asked for once at a time, and again when no answer comes.
 
+use std::time::Duration;
+
 use crate::id::NodeId;
 use crate::proto::outbox::Outbox;
-use crate::proto::routes::Event;
 use crate::proto::routes::message::Message;
 use crate::proto::routes::origins::{Context, Origin, Origins};
+use crate::proto::routes::{Event, patience};
 use crate::time::Instant;
+
+/// The least wait for an answer, where a round trip is shorter: what a loaded node takes to answer.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+
+/// The wait is doubled so often at most.
+const LAPSES_MAX: u32 = 8;
 
 /// A request that is due or under way: never more than one per origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +33,10 @@ impl Ask {
 }
 
 impl Origins {
-    /// When [`Origins::ask_due`] has something to do.
+    /// When [`Origins::ask_due`] or [`Origins::have_due`] has something to do.
     pub(in crate::proto::routes) fn deadline(&self) -> Option<Instant> {
-        self.asks.first().map(|&(at, _)| at)
+        let next = [self.asks.first(), self.haves.first()];
+        next.into_iter().flatten().map(|&(at, _)| at).min()
     }
 
     /// What came disagrees with itself or with what is held: fetched anew, but at most once in a
@@ -68,8 +77,20 @@ impl Origins {
         }
         let held = origin.current().map(|held| held.set).unwrap_or_default();
         ctx.stats.resumes_sent += 1;
+        let wait = patience(RETRY_MIN, origin.round_trip) * (1 << origin.lapses.min(LAPSES_MAX));
         out.send(node, Message::Resume(held));
-        self.set_ask(node, Some(Ask::Sent(ctx.now + ctx.config.retry)));
+        self.set_ask(node, Some(Ask::Sent(ctx.now + wait.min(ctx.config.retry))));
+        // It says what is held, too.
+        self.set_have(node, None);
+    }
+
+    /// What was asked for came, or came unasked.
+    pub(super) fn answered(&mut self, ctx: &mut Context<'_>, node: NodeId) {
+        self.drop_incoming(ctx, node);
+        self.set_ask(node, None);
+        if let Some(origin) = self.all.get_mut(&node) {
+            origin.lapses = 0;
+        }
     }
 
     pub(super) fn set_ask(&mut self, node: NodeId, ask: Option<Ask>) {
@@ -95,6 +116,9 @@ impl Origins {
             let linked = origin.is_some_and(|origin| origin.linked);
             ctx.stats.resumes_lapsed += u64::from(lapsed);
             self.set_ask(node, None);
+            if let Some(origin) = self.all.get_mut(&node).filter(|_| lapsed) {
+                origin.lapses = origin.lapses.saturating_add(1);
+            }
             if linked || !lapsed {
                 self.send_ask(ctx, node, out);
             } else {

@@ -65,6 +65,12 @@ impl Origins {
         };
         if !origin.awaits_answer() {
             ctx.stats.unasked += 1;
+            let current = origin.current();
+            if part.index == 0 && current.is_some_and(|held| part.of.seq <= held.set.seq) {
+                // It answers a request that came late or twice, and takes this node for one that has
+                // to catch up: told what is held, it pushes again.
+                self.ask(ctx, node, out);
+            }
             return;
         }
         if is_overtaken(origin, part.of) {
@@ -114,7 +120,9 @@ impl Origins {
             },
         };
         self.reserved += incoming.missing();
-        self.all.entry(node).or_default().incoming = Some(incoming);
+        let origin = self.all.entry(node).or_default();
+        origin.incoming = Some(incoming);
+        origin.lapses = 0;
         true
     }
 

@@ -45,11 +45,16 @@ fn a_full_table_purges_who_has_been_down_the_longest() {
 fn a_full_table_with_nobody_down_refuses_and_counts() {
     let mut world = World::with(3, small(15, 100));
     (1..3).for_each(|i| fill(&mut world, i, 10));
-    world.link(0, 1);
-    world.link(0, 2);
+    for i in 1..3 {
+        world.link(0, i);
+        // Who was down once is not down for ever.
+        world.member(0, i, Epoch(100), State::Down);
+        world.member(0, i, Epoch(100), State::Alive);
+    }
     world.run(Duration::from_secs(20));
     assert_eq!(world.held(0, 1), Some(world.nodes[1].summary()));
     assert_eq!(world.held(0, 2), None);
+    assert_eq!(world.stats(0).sets_purged, 0);
     assert!(world.stats(0).full > 0 && world.stats(0).full < 10);
     (0..10).for_each(|n| world.attach(1, key(5_000 + n)));
     world.run(Duration::from_secs(20));

@@ -160,9 +160,7 @@ impl Run {
                 assert!(replies.len() <= 1, "one frame, one reply: {replies:?}");
                 assert!(replies.iter().all(|(_, to, _)| *to == from));
             }
-            Flying::Summary(from, to, summary) => self.world.act(to, |r, now, out| {
-                r.on_summary(now, node(from), summary, out);
-            }),
+            Flying::Summary(from, to, summary) => self.world.pulse(from, to, summary),
         }
     }
 

@@ -18,7 +18,7 @@ fn keys() -> Keys {
     Keys::pack(&[RouteKey(1), RouteKey(0x0102), RouteKey(0x0304)])
 }
 
-fn messages() -> [(Message, &'static str); 6] {
+fn messages() -> [(Message, &'static str); 7] {
     let batch = || {
         Arc::new(Batch {
             after: summary(),
@@ -42,24 +42,28 @@ fn messages() -> [(Message, &'static str); 6] {
         parts: 129,
     };
     [
-        (Message::Resume(Summary::default()), "0000000000"),
-        (Message::Resume(summary()), "00ac0202018001"),
+        (
+            Message::Resume(Summary::default()),
+            "000000000000000000000000",
+        ),
+        (Message::Resume(summary()), "00ac0202018000000000000000"),
         (
             Message::Batch(batch()),
-            "01ac02020180010a0000000000010a00050806000000000007",
+            "01ac02020180000000000000000a0000000000010a00050806000000000007",
         ),
         (
             Message::Log {
                 batches: vec![batch()],
                 head,
             },
-            "0201ac02020180010a0000000000010a00050806000000000007ac0203018001",
+            "0201ac02020180000000000000000a0000000000010a00050806000000000007ac0203018000000000000000",
         ),
         (
             Message::Part(part),
-            "03ac020201800101020a0000000000010a000508",
+            "03ac020201800000000000000001020a0000000000010a000508",
         ),
         (ack, "04ac02028101"),
+        (Message::Have { seq: 300 }, "05ac02"),
     ]
 }
 

@@ -27,7 +27,8 @@ fn a_newcomer_takes_a_snapshot_and_is_then_pushed_to() {
     world.attach(0, key(10_000));
     world.settle();
     assert!(world.sees(1, 0, key(10_000)));
-    assert_eq!(world.said.len(), 1);
+    assert_eq!(world.said(0, is_batch), 1);
+    assert_eq!(world.said.len(), 2, "and its acknowledgement");
 }
 
 #[test]

@@ -103,15 +103,32 @@ fn each_linked_peer_gets_each_batch_once_and_all_share_it() {
     world.attach(0, key(1));
     world.settle();
     let mut shared = Vec::new();
-    for (i, (_, to, message)) in world.said.iter().enumerate() {
-        let Message::Batch(batch) = message else {
-            panic!("nothing else is said: {message:?}");
-        };
-        assert_eq!(*to, i + 1);
-        shared.push(batch);
+    for (i, (from, to, message)) in world.said.iter().enumerate() {
+        if let Message::Batch(batch) = message {
+            assert_eq!((*from, *to), (0, i + 1));
+            shared.push(batch);
+        } else {
+            assert_eq!((*to, message), (0, &Message::Have { seq: 1 }));
+        }
     }
     assert!(std::sync::Arc::ptr_eq(shared[0], shared[2]), "built once");
     assert_eq!(shared.len(), 3);
+}
+
+#[test]
+fn over_a_new_link_nothing_is_pushed_before_the_peer_says_what_it_holds() {
+    let mut world = World::pair();
+    world.attach(0, key(1));
+    // Lost with the old link, of whose end nobody hears.
+    world.flying.clear();
+    world.said.clear();
+    world.link(0, 1);
+    world.now = world.now + ms(50);
+    world.attach(0, key(2));
+    assert_eq!(world.said(0, is_batch), 0);
+    world.settle();
+    assert_eq!(world.held(1, 0), Some(world.nodes[0].summary()));
+    assert_eq!(world.stats(1).batches_early, 0);
 }
 
 #[test]

@@ -9,9 +9,9 @@ use mesh::event::{EventKind, Json};
 use mesh::id::{Address, EventId, Nonce};
 use mesh::proto::Config;
 use proptest::prelude::*;
-use sim::network;
-use sim::world::{Client, HostId, World};
-use tests::expect::{HEALED, is_full_mesh};
+use sim::world::{Client, HostId};
+use tests::expect::is_over;
+use tests::faults::{Fault, Scene, passing_fault};
 
 /// The users, each writing to each and to itself.
 const USERS: usize = 3;
@@ -31,41 +31,7 @@ enum Operation {
         message: usize,
         host: u16,
     },
-    Crash {
-        host: u16,
-    },
-    Restart {
-        host: u16,
-    },
-    Cut {
-        a: u16,
-        b: u16,
-    },
-    CutOneWay {
-        from: u16,
-        to: u16,
-    },
-    Heal {
-        a: u16,
-        b: u16,
-    },
-    /// A host does nothing for so long, and then all at once.
-    Pause {
-        host: u16,
-        ms: u64,
-    },
-    /// A node is told to stop, and is gone once it has.
-    Stop {
-        host: u16,
-    },
-    /// A wall clock jumps.
-    Skew {
-        host: u16,
-        ms: i64,
-    },
-    Wait {
-        ms: u64,
-    },
+    Fault(Fault),
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -75,16 +41,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         6 => (any::<u16>(), 0..USERS, 0..USERS, copies)
             .prop_map(|(host, from, to, copies)| Write { host, from, to, copies }),
         3 => any::<(usize, u16)>().prop_map(|(message, host)| Retry { message, host }),
-        1 => any::<u16>().prop_map(|host| Crash { host }),
-        1 => any::<u16>().prop_map(|host| Restart { host }),
-        1 => any::<(u16, u16)>().prop_map(|(a, b)| Cut { a, b }),
-        1 => any::<(u16, u16)>().prop_map(|(from, to)| CutOneWay { from, to }),
-        1 => any::<(u16, u16)>().prop_map(|(a, b)| Heal { a, b }),
-        1 => (any::<u16>(), 1..5_000_u64).prop_map(|(host, ms)| Pause { host, ms }),
-        1 => any::<u16>().prop_map(|host| Stop { host }),
-        1 => (any::<u16>(), -40_000..40_000_i64).prop_map(|(host, ms)| Skew { host, ms }),
-        2 => (1..40_u64).prop_map(|ms| Wait { ms }),
-        2 => (1..6_000_u64).prop_map(|ms| Wait { ms }),
+        12 => passing_fault().prop_map(Fault),
     ]
 }
 
@@ -107,8 +64,7 @@ struct Tried {
 
 /// A world, and what was tried in it.
 struct Run {
-    world: World,
-    count: u16,
+    scene: Scene,
     sessions: BTreeMap<(HostId, usize), Client>,
     tried: Vec<Tried>,
     /// Whose answer is awaited: the message, by its place in `tried`.
@@ -117,33 +73,27 @@ struct Run {
 
 impl Run {
     fn new(seed: u64, count: u16) -> Self {
-        let mut world = World::new(seed, network::Config::default());
-        for n in 0..count {
-            let contacts: Vec<HostId> = n.checked_sub(1).map(HostId).into_iter().collect();
-            let host = world.add_host(Config::default(), &contacts);
-            world.start(host);
-        }
         Self {
-            world,
-            count,
+            scene: Scene::new(seed, count, &Config::default(), None),
             sessions: BTreeMap::new(),
             tried: Vec::new(),
             requests: Vec::new(),
         }
     }
 
-    fn host(&self, n: u16) -> HostId {
-        HostId(n % self.count)
-    }
-
     fn session(&mut self, host: HostId, user: usize) -> Client {
-        let world = &mut self.world;
-        let open = || world.hello(host, &name(user), None);
-        *self.sessions.entry((host, user)).or_insert_with(open)
+        let world = &mut self.scene.world;
+        let open = self.sessions.get(&(host, user)).copied();
+        open.filter(|client| !is_over(world, *client))
+            .unwrap_or_else(|| {
+                let client = world.hello(host, &name(user), None);
+                self.sessions.insert((host, user), client);
+                client
+            })
     }
 
     fn send(&mut self, host: HostId, message: usize) {
-        if self.world.mesh(host).is_none() {
+        if self.scene.world.mesh(host).is_none() {
             return;
         }
         let tried = self.tried[message];
@@ -155,7 +105,7 @@ impl Run {
             reply_to: None,
             copies: tried.copies,
         };
-        let request = self.world.command(client, Command::Send(send));
+        let request = self.scene.world.command(client, Command::Send(send));
         self.requests.push((client, request, message));
     }
 
@@ -167,8 +117,11 @@ impl Run {
                 to,
                 copies,
             } => {
-                let host = self.host(host);
-                let nonce = Nonce::new(self.world.clock(host).unix_ms, self.tried.len() as u128);
+                let host = self.scene.host(host);
+                let nonce = Nonce::new(
+                    self.scene.world.clock(host).unix_ms,
+                    self.tried.len() as u128,
+                );
                 self.tried.push(Tried {
                     from,
                     to,
@@ -179,63 +132,18 @@ impl Run {
             }
             Operation::Retry { message, host } => {
                 if !self.tried.is_empty() {
-                    self.send(self.host(host), message % self.tried.len());
+                    self.send(self.scene.host(host), message % self.tried.len());
                 }
             }
-            Operation::Crash { host } => {
-                self.crash(self.host(host));
-            }
-            Operation::Restart { host } => self.restart(self.host(host)),
-            Operation::Cut { a, b } => self.world.cut(self.host(a), self.host(b)),
-            Operation::CutOneWay { from, to } => {
-                self.world.cut_one_way(self.host(from), self.host(to));
-            }
-            Operation::Pause { host, ms } => {
-                let host = self.host(host);
-                self.world.pause(host);
-                self.world.run_for(Duration::from_millis(ms));
-                self.world.unpause(host);
-            }
-            Operation::Stop { host } => self.stop(self.host(host)),
-            Operation::Skew { host, ms } => self.world.skew(self.host(host), ms),
-            Operation::Heal { a, b } => self.world.heal(self.host(a), self.host(b)),
-            Operation::Wait { ms } => self.world.run_for(Duration::from_millis(ms)),
-        }
-    }
-
-    fn crash(&mut self, host: HostId) {
-        if self.world.mesh(host).is_some() {
-            self.world.crash(host);
-            self.sessions.retain(|(of, _), _| *of != host);
-        }
-    }
-
-    fn stop(&mut self, host: HostId) {
-        if self.world.mesh(host).is_some() {
-            self.world.stop(host);
-            let patience = Duration::from_secs(31);
-            self.world
-                .run_until(patience, |world| world.has_stopped(host));
-            self.crash(host);
-        }
-    }
-
-    fn restart(&mut self, host: HostId) {
-        if self.world.mesh(host).is_none() {
-            self.world.start(host);
+            Operation::Fault(ref fault) => self.scene.apply(fault),
         }
     }
 
     /// The faults are over, and whatever was under way has ended.
     fn calm(&mut self) -> Result<(), TestCaseError> {
-        self.world.heal_all();
-        let hosts: Vec<HostId> = self.world.hosts().collect();
-        hosts.iter().for_each(|host| self.restart(*host));
-        let met = self
-            .world
-            .run_until(HEALED, |world| is_full_mesh(world, &hosts));
-        prop_assert!(met);
-        self.world.run_for(Duration::from_secs(130));
+        self.scene.heal_all();
+        prop_assert!(self.scene.settle(|_| true));
+        self.scene.world.run_for(Duration::from_secs(130));
         Ok(())
     }
 
@@ -244,7 +152,7 @@ impl Run {
     fn acknowledged(&self) -> BTreeMap<usize, EventId> {
         let mut acknowledged = BTreeMap::new();
         for (client, request, message) in &self.requests {
-            if let Some(Reply::Sent { id, .. }) = self.world.reply(*client, *request) {
+            if let Some(Reply::Sent { id, .. }) = self.scene.world.reply(*client, *request) {
                 let least = acknowledged.entry(*message).or_insert(*id);
                 *least = *id.min(least);
             }
@@ -264,7 +172,7 @@ impl Run {
             events,
             more: false,
             complete: true,
-        } = self.world.ask(client, page)
+        } = self.scene.world.ask(client, page)
         else {
             panic!("not a whole and complete history");
         };
@@ -281,7 +189,7 @@ impl Run {
             limit: 50,
             before: None,
         };
-        let Reply::Conversations { conversations, .. } = self.world.ask(client, all) else {
+        let Reply::Conversations { conversations, .. } = self.scene.world.ask(client, all) else {
             panic!("not a list of conversations");
         };
         let of = conversations.iter().map(|entry| entry.of.to_string());
@@ -290,7 +198,7 @@ impl Run {
 
     fn check(&mut self) -> Result<(), TestCaseError> {
         let acknowledged = self.acknowledged();
-        let hosts: Vec<HostId> = self.world.hosts().collect();
+        let hosts: Vec<HostId> = self.scene.world.hosts().collect();
         for reader in 0..USERS {
             let mut partners = BTreeSet::new();
             for of in 0..USERS {
@@ -321,7 +229,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 1_000, ..ProptestConfig::default() })]
+    #![proptest_config(tests::cases(48))]
 
     #[test]
     fn what_was_acknowledged_is_there_once_after_any_faults(
@@ -330,7 +238,7 @@ proptest! {
         operations in proptest::collection::vec(operation(), 0..60),
     ) {
         let mut run = Run::new(seed, count);
-        run.world.run_for(Duration::from_secs(2));
+        run.scene.run_for(Duration::from_secs(2));
         for operation in &operations {
             run.apply(operation);
         }

@@ -1,0 +1,15 @@
+//! Tests on the simulated world: the machines that ship, in virtual time, under any faults.
+
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    clippy::unwrap_used,
+    reason = "a test names what it expects; whatever else comes is a failure"
+)]
+
+mod chatting;
+mod convergence;
+mod detection;
+mod durability;
+mod meeting;
+mod presence;
+mod seeds;
