@@ -248,12 +248,18 @@ impl Mesh {
             self.stats.stamps_ahead += 1;
             return;
         }
-        match (self.ground.membership.on_frame(now, link), envelope.frame) {
-            (_, Frame::Membership(message)) => {
-                self.ground
-                    .membership
-                    .on_message(now, link, message, &mut self.outbox);
-            }
+        let out = &mut self.outbox;
+        let membership = &mut self.ground.membership;
+        let heard = membership.on_frame(now, link);
+        if let Frame::Membership(message) = envelope.frame {
+            return membership.on_message(now, link, message, out);
+        }
+        let peer = heard.or_else(|| membership.on_confirmed(now, link, out));
+        if heard.is_none() {
+            // The link is one for the layers above, too, before its first frame is.
+            self.carry_facts(now);
+        }
+        match (peer, envelope.frame) {
             (None, _) => self.stats.ungreeted += 1,
             (Some(peer), Frame::Relay(relay)) => self.on_relay(now, peer, relay),
             (Some(peer), frame) => self.on_frame(now, peer, frame),

@@ -7,8 +7,8 @@
 //!
 //! 1. Every frame is a sign of life; a link with nothing to say sends a heartbeat (`pulse`).
 //! 2. A link that is silent or closed without a goodbye is looked at from elsewhere: three others are
-//!    asked to reach the node (`probe`). If one does, only the link is down, frames go through that
-//!    helper ([`Reach::Through`]), and nobody else hears of it.
+//!    asked to reach the node (`probe`). If one does and the link stays silent, only the link is down,
+//!    frames go through that helper ([`Reach::Through`]), and nobody else hears of it.
 //! 3. If none does, the node is suspected, and all are told (`suspicion`). It is down once enough
 //!    observers suspect it, or when it has not refuted the suspicion in time.
 //! 4. Down is a view: whatever the node sends later makes it alive again, in the same epoch.
@@ -329,6 +329,17 @@ impl Membership {
         }
     }
 
+    /// A frame of another layer came over a link that does not count yet. Who sends one has accepted
+    /// this node's greeting, so it does where the peer's was accepted here; as [`Self::on_frame`].
+    pub fn on_confirmed(&mut self, now: Now, link: LinkId, out: &mut Outbox) -> Option<NodeId> {
+        if self.halted {
+            return None;
+        }
+        self.open(now, link, out);
+        let opened = self.links.get(&link).filter(|link| link.is_open())?;
+        Some(opened.peer)
+    }
+
     /// A message of this layer came, over this link.
     pub fn on_message(&mut self, now: Now, link: LinkId, message: Message, out: &mut Outbox) {
         self.receive(now, link, message, out);
@@ -388,7 +399,7 @@ impl Membership {
                 Timer::Linger(link) => self.on_linger(now, link, out),
                 Timer::Check(node) => self.on_check_timer(now, node, out),
                 Timer::Probe(round) => self.on_probe_timer(now, round, out),
-                Timer::Suspicion(node) => self.judge(now, node, out),
+                Timer::Suspicion(node) => self.on_suspicion_timer(now, node, out),
                 Timer::Down(node) => self.on_down_timer(now, node),
                 Timer::Dial(whom) => self.on_dial_timer(now, whom, out),
                 Timer::DialTimeout(dial) => self.on_dial_timeout(now, dial, out),

@@ -240,7 +240,8 @@ impl Routes {
         if node == self.me {
             return;
         }
-        self.feeds.link(node, &mut self.stats);
+        let round_trip = self.origins.round_trip(node);
+        self.feeds.link(now.at, node, round_trip, &mut self.stats);
         let (origins, mut ctx) = self.origins(now.at);
         origins.on_linked(&mut ctx, node, epoch, out);
         self.schedule(now.at);
@@ -314,7 +315,9 @@ impl Routes {
                 let (of, stats) = ((epoch, seq), &mut self.stats);
                 self.feeds.on_ack(now.at, from, of, parts, stats, out);
             }
-            Message::Have { seq } => self.feeds.on_have(from, seq, &mut self.stats),
+            Message::Have { seq } => {
+                self.feeds.on_have(from, seq, &self.own, &mut self.stats);
+            }
             Message::Batch(batch) => {
                 let (origins, mut ctx) = self.origins(now.at);
                 origins.on_batch(&mut ctx, from, &batch, out);

@@ -264,7 +264,10 @@ impl Membership {
                 }
             }
             Stage::Open if !answered => return self.greet(now, id, out),
-            Stage::Open => return,
+            Stage::Open => {
+                // It goes on greeting since it has not heard that this node's greeting was accepted.
+                return out.send_on(id, Message::Members(Vec::new()));
+            }
         }
         let beat = now.at + self.config.heartbeat;
         self.timers.set_earlier(Timer::Heartbeat(id), beat);

@@ -7,6 +7,7 @@
 //!             A ◀── Members ─── B          … and for A
 //!             A ── Heartbeat ─▶ B          whenever nothing else was sent for an interval
 //! probe:      A ── Probe ──▶ H ── Check ──▶ X ── Checked ──▶ H ── Probed ──▶ A     X lives, the link A–X does not
+//!             A ── Probe ──▶ X ── Probed ──▶ A                                     it does after all
 //! suspicion:  A ── Suspect(X) ──▶ all      no helper reached X
 //!             X ── Members(X, incarnation + 1) ──▶ all                             it refutes
 //! end:        X ── Stopping ──▶ all, later X ── Stopped ──▶ all
@@ -47,7 +48,7 @@ pub enum Message {
     /// Members that the sender knows, itself perhaps among them. The first one on a link, even if it
     /// is empty, says that the receiver's greeting was accepted.
     Members(Vec<Known>),
-    /// To a helper: is this node there?
+    /// To a helper: is this node there? To the node itself, on a silent link: are you?
     Probe {
         /// The sender's number for the question.
         round: u64,
@@ -72,7 +73,7 @@ pub enum Message {
         /// The target's present life.
         epoch: Epoch,
     },
-    /// From the helper to whom asked: it answered.
+    /// From the helper to whom asked: it answered. From the node itself: here I am.
     Probed {
         /// The number of the question.
         round: u64,

@@ -91,7 +91,9 @@ impl Membership {
             (Message::Heartbeat { routes, vitals }, Some(link)) => {
                 self.on_heartbeat(now, link, routes, vitals, out);
             }
-            (Message::Probe { round, target }, Some(_)) => self.on_probe(from, round, target, out),
+            (Message::Probe { round, target }, Some(link)) => {
+                self.on_probe((from, link), round, target, out);
+            }
             (
                 Message::Check {
                     origin,

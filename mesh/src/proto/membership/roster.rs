@@ -235,6 +235,8 @@ impl Membership {
             return;
         };
         let newer = peer.record.incarnation < known.record.incarnation;
+        let accused = peer.record.incarnation == known.record.incarnation
+            && (known.state, known.phase) == (State::Down, peer.phase);
         let weight = peer.record.weight;
         if newer {
             peer.record = known.record;
@@ -247,6 +249,8 @@ impl Membership {
         let reweighed = weight != peer.record.weight;
         if newer {
             self.refuted(now, node, teller, out);
+        } else if accused && teller != node {
+            self.on_held_down(now, teller, node, out);
         }
         if reweighed {
             self.generation += 1;

@@ -99,7 +99,7 @@ impl Membership {
             return out.send(from, Message::Members(known));
         }
         if !peer.is_living() {
-            return;
+            return self.say_down(now, from, node, out);
         }
         if peer.record.epoch < epoch {
             // That life is not known here yet; its record comes from whoever knows it.
@@ -118,6 +118,26 @@ impl Membership {
             self.forward(node, out);
         } else {
             self.doubt(now, node, out);
+            self.say_down(now, from, node, out);
+        }
+    }
+
+    /// An accuser of a member that is down here lacks votes that were counted, perhaps this node's own.
+    fn say_down(&self, now: Now, accuser: NodeId, node: NodeId, out: &mut Outbox) {
+        let peer = self.peers.get(&node);
+        if let Some(peer) = peer.filter(|peer| peer.state == State::Down) {
+            out.send(accuser, Message::Members(vec![peer.known(now)]));
+        }
+    }
+
+    /// An observer holds a member for down: he has found no way to it either.
+    pub(super) fn on_held_down(&mut self, now: Now, from: NodeId, node: NodeId, out: &mut Outbox) {
+        if self.state(node) != Some(State::Suspect) {
+            return;
+        }
+        if let Some(suspicion) = self.suspicion_of(node) {
+            suspicion.voters.insert(from);
+            self.judge(now, node, out);
         }
     }
 
@@ -147,6 +167,21 @@ impl Membership {
         }
     }
 
+    /// Time to judge. Until then whoever suspects says so again every interval: frames may be lost.
+    pub(super) fn on_suspicion_timer(&mut self, now: Now, node: NodeId, out: &mut Outbox) {
+        self.judge(now, node, out);
+        let me = self.record.node;
+        let peer = self.peers.get_mut(&node);
+        let Some(peer) = peer.filter(|peer| peer.state == State::Suspect) else {
+            return;
+        };
+        let told = |suspicion: &Suspicion| suspicion.told && suspicion.voters.contains(&me);
+        if !self.isolated && peer.suspicion.as_ref().is_some_and(told) {
+            let doubt = peer.record.suspect();
+            self.tell_all(&doubt, out);
+        }
+    }
+
     /// Whether a suspected member is down: by enough observers, or by the time.
     pub(super) fn judge(&mut self, now: Now, node: NodeId, out: &mut Outbox) {
         let Some(suspicion) = self
@@ -162,7 +197,8 @@ impl Membership {
             self.stats.downs_voted += 1;
             self.become_down(now, node, out);
         } else if now.at < end {
-            self.timers.set(Timer::Suspicion(node), end);
+            let soon = now.at + self.config.heartbeat;
+            self.timers.set(Timer::Suspicion(node), end.min(soon));
         } else if suspect {
             self.stats.downs_timed += 1;
             self.become_down(now, node, out);

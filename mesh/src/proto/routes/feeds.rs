@@ -125,10 +125,17 @@ pub(super) struct Feeds {
 
 impl Feeds {
     /// A link is there: nothing is known of what the peer holds until it says so.
-    pub(super) fn link(&mut self, node: NodeId, stats: &mut Stats) {
+    pub(super) fn link(
+        &mut self,
+        now: Instant,
+        node: NodeId,
+        round_trip: Option<Duration>,
+        stats: &mut Stats,
+    ) {
         self.drop_peer(node);
         if let Some(feed) = self.peer(node, stats) {
             feed.linked = true;
+            self.expect(now, node, round_trip);
         }
     }
 
@@ -174,10 +181,12 @@ impl Feeds {
     ) {
         let seq = batch.after.seq;
         for (&node, feed) in &mut self.peers {
-            if feed.cursor == Some(seq - 1) {
-                feed.cursor = Some(seq);
+            if feed.sending.is_none() {
                 let resend = feed.tail.pushed(now);
                 self.resends.extend(resend.map(|at| (at, node)));
+            }
+            if feed.cursor == Some(seq - 1) {
+                feed.cursor = Some(seq);
                 stats.batches_pushed += 1;
                 out.send(node, Message::Batch(Arc::clone(batch)));
             }

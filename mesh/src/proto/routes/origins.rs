@@ -63,7 +63,7 @@ struct Origin {
     lapses: u32,
     /// When it is told what is held of its set; `None`: it was.
     have: Option<Instant>,
-    /// The round trip, where it was measured.
+    /// The round trip, where it was measured, if only on an earlier link.
     round_trip: Option<Duration>,
     /// After a mismatch: none of the next ones is acted upon before this.
     calm_until: Instant,
@@ -158,7 +158,6 @@ impl Origins {
             if let Some(origin) = self.all.get_mut(&node) {
                 origin.linked = true;
                 origin.lapses = 0;
-                origin.round_trip = None;
             }
             // What was asked over an older link may never be answered.
             self.send_ask(ctx, node, out);
@@ -220,6 +219,11 @@ impl Origins {
         if let Some(origin) = self.all.get_mut(&node) {
             origin.round_trip = Some(round_trip);
         }
+    }
+
+    /// The round trip to an origin, where it was measured.
+    pub(super) fn round_trip(&self, node: NodeId) -> Option<Duration> {
+        self.all.get(&node)?.round_trip
     }
 
     /// An origin said which set it has.

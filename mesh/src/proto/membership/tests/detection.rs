@@ -60,20 +60,71 @@ fn the_round_trip_is_measured_without_the_time_that_an_echo_lay_there() {
 }
 
 #[test]
-fn a_silent_link_is_probed_through_three_others() {
+fn a_silent_link_is_probed_through_three_others_and_asked_itself() {
     let mut world = World::meshed(6);
     world.cut(0, 1);
     world.run_until(secs(2), |world| {
         world.counter(0, "membership_probes_total") == 1
     });
-    assert_eq!(world.count_sent(0, is_probe), 3);
-    let helpers: Vec<_> = world.nodes[0]
-        .sent
-        .iter()
-        .filter(|(_, it)| is_probe(it))
-        .collect();
-    assert!(helpers.iter().all(|(to, _)| *to > 1));
+    let probes = world.nodes[0].sent.iter().filter(|(_, it)| is_probe(it));
+    let asked: Vec<_> = probes.map(|(to, _)| *to).collect();
+    assert_eq!(asked.len(), 4);
+    assert_eq!(asked.iter().filter(|to| **to == 1).count(), 1);
     assert_eq!(world.state(0, 1), Some(State::Alive));
+}
+
+#[test]
+fn a_silent_link_that_answers_is_kept_at_once() {
+    let mut world = World::meshed(5);
+    world.cut_one_way(1, 0);
+    let probed = |world: &World| world.counter(0, "membership_probes_total") == 1;
+    world.run_until(secs(2), probed);
+    world.heal();
+    world.run(secs(2));
+    let asked = world.count_sent(0, is_probe);
+    assert_eq!(asked, 4, "three others and itself, once");
+    world.assert_unchanged_but(1, &[]);
+}
+
+#[test]
+fn a_silent_link_that_speaks_before_the_end_of_the_probe_is_kept() {
+    let mut world = World::meshed(5);
+    world.cut_one_way(1, 0);
+    world.run(ms(1_000));
+    assert_eq!(world.counter(0, "membership_probes_total"), 1);
+    world.heal();
+    world.run(secs(2));
+    assert_eq!(world.counter(0, "membership_probes_total"), 1);
+    world.assert_unchanged_but(1, &[]);
+    world.assert_unchanged_but(0, &[]);
+    assert!(!world.nodes[0].notes.contains(&Note::LinkBroken(id(1))));
+}
+
+#[test]
+fn a_probe_is_repeated_within_its_time() {
+    let mut world = World::meshed(3);
+    world.power_off(1);
+    world.run_until(secs(2), |world| world.state(0, 1) == Some(State::Suspect));
+    assert_eq!(
+        world.count_sent(0, is_probe),
+        16,
+        "eight times the other and the link"
+    );
+}
+
+#[test]
+fn a_tenth_of_lost_frames_breaks_no_link_and_makes_nobody_suspect() {
+    let mut world = World::meshed(8);
+    world.loss = 10;
+    world.run(secs(300));
+    let probes: u64 = (0..8)
+        .map(|at| world.counter(at, "membership_probes_total"))
+        .sum();
+    assert!(probes > 20, "links fell silent by chance: {probes}");
+    for at in 0..8 {
+        assert_eq!(world.counter(at, "membership_suspicions_total"), 0);
+        assert_eq!(world.nodes[at].notes, Vec::new());
+    }
 }
 
 #[test]
@@ -261,21 +312,20 @@ fn a_link_may_be_silent_for_twice_its_longest_round_trip() {
 
 #[test]
 fn a_helper_that_reached_another_life_has_not_reached_this_one() {
-    let mut world = World::meshed(3);
-    world.power_off(2);
-    let target = id(2);
-    let asked = |world: &World| world.machine(0).peers[&target].round;
-    world.run_until(secs(1), |world| asked(world).is_some());
-    let round = asked(&world).unwrap();
     for (epoch, by) in [(99, None), (100, Some(1))] {
-        let epoch = Epoch(epoch);
+        let mut world = World::meshed(3);
+        world.power_off(2);
+        let (target, epoch) = (id(2), Epoch(epoch));
+        let asked = |world: &World| world.machine(0).peers[&target].round;
+        world.run_until(secs(1), |world| asked(world).is_some());
+        let round = asked(&world).unwrap();
         let probed = Message::Probed {
             round,
             target,
             epoch,
         };
         world.say(1, 0, probed);
-        world.run(ms(10));
+        world.run_until(secs(1), |world| asked(world) != Some(round));
         assert_eq!(helper(&world, 0, 2), by);
     }
 }

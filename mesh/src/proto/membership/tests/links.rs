@@ -2,7 +2,7 @@
 
 use super::world::{World, id, ms, secs};
 use crate::id::{Epoch, LinkId};
-use crate::proto::membership::{Event, Known, Message, Phase, State};
+use crate::proto::membership::{Event, Known, Message, Phase, Reach, State};
 use crate::proto::output::Halt;
 
 fn linked(world: &World, at: usize, to: usize) -> Vec<&Event> {
@@ -258,4 +258,61 @@ fn a_greeting_of_somebody_else_or_out_of_bounds_is_refused() {
     world.run(secs(1));
     assert_eq!(world.counter(1, "membership_greetings_refused_total"), 1);
     assert!(world.is_linked(1, 0));
+}
+
+/// Two nodes, of which only node 0 knows that both have accepted each other.
+fn half_open() -> World {
+    let mut world = World::new(2);
+    world.start(0, Vec::new());
+    world.start(1, vec![0]);
+    world.run_until(ms(50), |world| world.wires_between(0, 1) == 1);
+    world.run(ms(3));
+    world.cut_one_way(0, 1);
+    world.run_until(ms(50), |world| world.is_linked(0, 1));
+    world.run(ms(3));
+    world.heal();
+    assert!(!world.is_linked(1, 0));
+    world
+}
+
+#[test]
+fn a_frame_of_another_layer_opens_the_link_as_any_other() {
+    let mut world = half_open();
+    let Reach::Direct(link) = world.machine(0).reach(id(1)) else {
+        panic!("linked");
+    };
+    world.with(1, |machine, now, out| {
+        assert_eq!(machine.on_frame(now, link), None);
+        assert_eq!(machine.on_confirmed(now, link, out), Some(id(0)));
+        assert_eq!(machine.on_frame(now, link), Some(id(0)));
+    });
+    assert!(world.is_linked(1, 0));
+}
+
+#[test]
+fn no_frame_of_another_layer_stands_for_a_greeting() {
+    let mut world = World::new(2);
+    world.start(0, Vec::new());
+    world.start(1, Vec::new());
+    world.cut_one_way(0, 1);
+    world.connect(1, 0, None);
+    world.run(ms(20));
+    world.with(1, |machine, now, out| {
+        let link = LinkId(0);
+        assert_eq!(machine.on_frame(now, link), None);
+        assert_eq!(machine.on_confirmed(now, link, out), None);
+    });
+    assert!(!world.is_linked(1, 0));
+}
+
+#[test]
+fn who_goes_on_greeting_an_open_link_is_told_that_it_is_open() {
+    let mut world = half_open();
+    world.nodes[0].sent.clear();
+    // Heartbeats of node 0 would tell as well.
+    world.cut_one_way(0, 1);
+    world.run_until(ms(600), |world| {
+        let empty = |message: &Message| *message == Message::Members(Vec::new());
+        world.count_sent(0, empty) == 1
+    });
 }

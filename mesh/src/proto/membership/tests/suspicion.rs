@@ -97,6 +97,24 @@ fn it_takes_three_observers_or_more_than_half_of_a_small_mesh() {
 }
 
 #[test]
+fn a_suspicion_that_was_lost_on_its_way_is_told_again() {
+    let mut world = World::meshed(3);
+    world.power_off(2);
+    world.run(ms(1_000));
+    world.cut(0, 1);
+    let suspected = |world: &World| {
+        [0, 1]
+            .iter()
+            .all(|at| world.state(*at, 2) == Some(State::Suspect))
+    };
+    world.run_until(ms(400), suspected);
+    world.heal();
+    world.run(ms(260));
+    assert_eq!(world.state(0, 2), Some(State::Down));
+    assert_eq!(world.state(1, 2), Some(State::Down));
+}
+
+#[test]
 fn with_a_member_less_fewer_votes_are_enough_for_the_next() {
     let mut world = World::meshed(4);
     world.power_off(2);

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::id::{Epoch, LinkId, NodeId};
+use crate::id::{Epoch, LinkId, NodeId, splitmix64};
 use crate::proto::input::DialFailure;
 use crate::proto::membership::timers::Timer;
 use crate::proto::membership::{
@@ -80,6 +80,8 @@ pub(super) struct World {
     cuts: BTreeSet<(usize, usize)>,
     /// Frames from the first to the second take so much longer.
     delays: BTreeMap<(usize, usize), Duration>,
+    /// So many of a hundred frames are lost, by lot.
+    pub(super) loss: u64,
     /// Connections are made also through a cut.
     pub(super) half_open: bool,
 }
@@ -115,6 +117,7 @@ impl World {
             wires: Vec::new(),
             cuts: BTreeSet::new(),
             delays: BTreeMap::new(),
+            loss: 0,
             half_open: false,
         };
         for at in 0..nodes {
@@ -522,7 +525,9 @@ impl World {
         if let Frame::Membership(message) = &frame {
             self.nodes[at].sent.push((to, message.clone()));
         }
-        if !self.wires[wire].closed[end] && !self.cuts.contains(&(at, to)) {
+        self.sequence += 1;
+        let lost = splitmix64(self.sequence) % 100 < self.loss;
+        if !self.wires[wire].closed[end] && !self.cuts.contains(&(at, to)) && !lost {
             let more = self.delays.get(&(at, to)).copied().unwrap_or_default();
             self.later(to, LATENCY + more, Arrival::Frame(wire, frame));
         }

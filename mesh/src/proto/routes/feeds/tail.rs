@@ -24,8 +24,9 @@ const RESEND_MIN: Duration = Duration::from_millis(30);
 /// hundred peers lacks it then, in all but one of a hundred cases. Heartbeats do the rest.
 const RESENDS_MAX: u32 = 8;
 
-/// Most bytes of batches that are sent again unasked, about. Of a larger rest only the head is told:
-/// a peer that could not keep up would be sent the more, the less it takes.
+/// Most bytes of batches that are sent again unasked, about. Of a larger rest only the head is told, as
+/// to a peer that has not said what it holds: one that could not keep up would be sent the more, the
+/// less it takes.
 const RESEND_BYTES: u64 = 1_024;
 
 /// What one peer has acknowledged.
@@ -42,6 +43,18 @@ pub(super) struct Tail {
 }
 
 impl Feeds {
+    /// A peer is to say what it holds. It does not where only this end lost the link between them: then
+    /// it is told the head.
+    pub(super) fn expect(&mut self, now: Instant, node: NodeId, round_trip: Option<Duration>) {
+        let Some(feed) = self.peers.get_mut(&node) else {
+            return;
+        };
+        feed.tail.round_trip = round_trip;
+        feed.tail.resends = 1;
+        let wait = feed.tail.wait();
+        self.set_resend(node, Some(now + wait));
+    }
+
     /// A peer that has this much asked for what follows and was sent it: as with what is sent again, it
     /// acknowledges that at once.
     pub(super) fn answered(&mut self, now: Instant, node: NodeId, held: u64) {
@@ -63,12 +76,22 @@ impl Feeds {
     }
 
     /// A peer has this node's set as of this batch.
-    pub(in crate::proto::routes) fn on_have(&mut self, from: NodeId, seq: u64, stats: &mut Stats) {
+    pub(in crate::proto::routes) fn on_have(
+        &mut self,
+        from: NodeId,
+        seq: u64,
+        own: &Own,
+        stats: &mut Stats,
+    ) {
+        let head = own.summary().seq;
         let feed = self.peers.get_mut(&from);
-        let Some(feed) = feed.filter(|feed| Some(seq) <= feed.cursor) else {
+        let Some(feed) = feed.filter(|feed| seq <= feed.cursor.unwrap_or(head)) else {
             stats.unasked += 1;
             return;
         };
+        if feed.sending.is_none() {
+            feed.cursor.get_or_insert(seq);
+        }
         if seq > feed.tail.acked {
             feed.tail.acked = seq;
             feed.tail.resends = 0;
@@ -104,32 +127,27 @@ impl Feeds {
         out: &mut Outbox,
     ) {
         let feed = self.peers.get_mut(&node);
-        let Some(feed) = feed.filter(|feed| feed.cursor.is_some()) else {
+        // A snapshot is drawn by the peer.
+        let Some(feed) = feed.filter(|feed| feed.sending.is_none()) else {
             return;
         };
-        let tail = &mut feed.tail;
-        // A peer that fell out of the log asks when it hears of a later set.
-        let Some(made_at) = own.log().made_at(tail.acked.saturating_add(1)) else {
+        let (tail, log, head) = (&mut feed.tail, own.log(), own.summary());
+        let known = feed.cursor.is_some();
+        if known && tail.acked == head.seq || tail.resends == RESENDS_MAX {
             return;
-        };
+        }
         let wait = tail.wait();
-        let young = made_at + HAVE_AFTER + wait;
-        if tail.resends == 0 && now < young {
+        let made_at = log.made_at(tail.acked.saturating_add(1));
+        let young = made_at.map(|at| at + HAVE_AFTER + wait);
+        if let Some(young) = young.filter(|&young| now < young && tail.resends == 0) {
             return self.set_resend(node, Some(young));
         }
-        if tail.resends == RESENDS_MAX {
-            return;
-        }
         tail.resends += 1;
-        let small = own
-            .log()
-            .rest_bytes(tail.acked)
-            .is_some_and(|rest| rest <= RESEND_BYTES);
+        let rest = log.rest_bytes(tail.acked);
         let mut batches = Vec::new();
-        if small {
-            batches = own.log().after(tail.acked, SLICE_KEYS, BATCHES_MAX);
+        if known && rest.is_some_and(|rest| rest <= RESEND_BYTES) {
+            batches = log.after(tail.acked, SLICE_KEYS, BATCHES_MAX);
         }
-        let head = own.summary();
         if let Some(last) = batches.last() {
             feed.cursor = feed.cursor.max(Some(last.after.seq));
         }

@@ -80,3 +80,30 @@ fn parts_go_on_the_bulk_lane_and_all_else_on_control() {
         assert_eq!(Frame::from(message).lane(), lane);
     }
 }
+
+#[test]
+fn the_check_of_a_pulse_is_pinned_and_moves_with_seq_count_and_fingerprint() {
+    let pulse = summary().pulse();
+    let bytes = postcard::to_stdvec(&pulse).unwrap();
+    assert_eq!(bytes, [2, 216, 1, 200, 16]);
+    let later = Summary {
+        seq: 3,
+        ..summary()
+    };
+    let more = Summary {
+        count: 2,
+        ..summary()
+    };
+    let other = Summary {
+        fingerprint: 129,
+        ..summary()
+    };
+    for changed in [later, more, other] {
+        assert_ne!(changed.pulse().check, pulse.check);
+    }
+    let reborn = Summary {
+        epoch: Epoch(301),
+        ..summary()
+    };
+    assert_eq!(reborn.pulse(), pulse, "the life is that of the link");
+}

@@ -195,3 +195,36 @@ fn a_request_without_an_answer_is_repeated_ever_more_rarely() {
     }
     assert_eq!(asked, [100, 300, 700, 1_500, 2_500, 3_500]);
 }
+
+#[test]
+fn a_peer_that_did_not_see_the_link_go_is_told_the_head_and_fed_again() {
+    for changed in [false, true] {
+        let mut world = measured(ms(2));
+        world.act(0, |routes, _, _| routes.on_unlinked(node(1)));
+        if changed {
+            world.attach(0, key(1));
+        }
+        let epoch = world.nodes[1].summary().epoch;
+        world.act(0, |r, now, out| r.on_linked(now, node(1), epoch, out));
+        world.run(ms(30));
+        assert_eq!(world.sees(1, 0, key(1)), changed);
+        assert_eq!(world.said(1, is_resume), usize::from(changed));
+        world.attach(0, key(2));
+        assert_eq!(world.said(0, is_batch), 1, "pushed as before");
+        world.run(ms(0));
+        assert!(world.sees(1, 0, key(2)));
+    }
+}
+
+#[test]
+fn a_peer_that_says_what_it_holds_is_not_told_the_head() {
+    let mut world = World::new(2);
+    world.link(0, 1);
+    world.run(ms(10_000));
+    assert_eq!(world.stats(0).tails_resent, 0);
+    assert_eq!(
+        world.said(0, is_log) + world.said(0, is_part),
+        2,
+        "snapshot, rest"
+    );
+}
