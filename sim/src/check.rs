@@ -414,7 +414,7 @@ impl Checks {
             }
             Kind::Hello(session, key) => self.sessions.on_hello(host, session, key),
             Kind::Closed(session) => self.sessions.on_closed(at, host, session),
-            Kind::Stop => self.paths.on_stop(at, host),
+            Kind::Stop => self.paths.on_stop(host),
             Kind::Frame { .. } | Kind::Other => {}
         }
         self.check_outputs(at, host, mesh, cause, outputs)?;

@@ -134,7 +134,7 @@ impl Crowd {
     fn come_to(&mut self, world: &mut World, user: u32, host: HostId) {
         if world.runs(host) {
             // One in two has a device with a name, which has one session in the mesh.
-            let device = (user % 2 == 0).then_some("phone");
+            let device = user.is_multiple_of(2).then_some("phone");
             let client = world.hello(host, &format!("@user{user}"), device);
             self.user_mut(user).client = Some(client);
             self.changes += 1;

@@ -11,7 +11,7 @@
 )]
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -146,10 +146,12 @@ impl WishArgs {
             faults: self.faults,
             ..Wishes::default()
         };
-        let (name, wished) = scenario.map_or((None, Wishes::default()), |scenario| {
-            (Some(scenario.name), scenario.wishes)
-        });
-        Ok(Options::draw(seed, name, wishes.or(wished)))
+        Ok(match scenario {
+            Some(Scenario {
+                name, wishes: its, ..
+            }) => Options::draw(seed, Some(name), wishes.or(its)),
+            None => Options::draw(seed, None, wishes),
+        })
     }
 
     /// The command that replays a seed with these flags.
@@ -235,7 +237,7 @@ fn replay(args: &ReplayArgs) -> Result<ExitCode, String> {
     Ok(ExitCode::FAILURE)
 }
 
-fn compare(a: &PathBuf, b: &PathBuf) -> Result<ExitCode, String> {
+fn compare(a: &Path, b: &Path) -> Result<ExitCode, String> {
     let read = |path| Report::read(path).map_err(|error| error.to_string());
     print!("{}", report::compare(&read(a)?, &read(b)?));
     Ok(ExitCode::SUCCESS)

@@ -213,10 +213,7 @@ impl Misfortune {
             self.start(world, host);
         }
         world.network_mut().clear_special();
-        let calm = network::Config {
-            latency: world.network().config().latency,
-            ..network::Config::default()
-        };
+        let calm = world.network().config().calm();
         world.network_mut().set_config(calm);
     }
 

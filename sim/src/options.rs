@@ -22,6 +22,9 @@ pub const USERS_MAX: u32 = 1_000_000;
 /// The longest run, virtual seconds: a week.
 pub const SECONDS_MAX: u64 = 7 * 86_400;
 
+/// The share of users that are online at the start where nothing was wished.
+const ONLINE: Probability = Probability::percent(80);
+
 /// How much goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -140,24 +143,20 @@ impl Options {
     pub fn draw(seed: u64, scenario: Option<String>, wishes: Wishes) -> Self {
         let mut chance = Chance::new(seed, "options");
         // Each is drawn whether it is used or not: a wish does not shift the others.
-        let nodes = chance.within((3, 12));
-        let users = chance.within((10, 200));
+        let nodes = u16::try_from(chance.within((3, 12))).expect("12 at most");
+        let users = u32::try_from(chance.within((10, 200))).expect("200 at most");
         let seconds = chance.within((20, 60));
         let network = draw_network(wishes.faults.unwrap_or(Level::Light), &mut chance);
         let stay = Duration::from_secs(chance.within((5, 60)));
         let faults = wishes.faults.unwrap_or(Level::Light);
-        let nodes = wishes
-            .nodes
-            .unwrap_or(u16::try_from(nodes).expect("12 at most"));
+        let nodes = wishes.nodes.unwrap_or(nodes);
         let latency = wishes.latency.unwrap_or(network.latency);
         Self {
             seed,
             scenario,
             nodes,
             first: wishes.first.unwrap_or(nodes).clamp(1, nodes),
-            users: wishes
-                .users
-                .unwrap_or(u32::try_from(users).expect("200 at most")),
+            users: wishes.users.unwrap_or(users),
             seconds: wishes.seconds.unwrap_or(seconds),
             faults,
             network: network::Config {
@@ -171,7 +170,7 @@ impl Options {
             },
             rates: Rates::draw(faults, &mut Chance::new(seed, "rates")),
             habits: Habits {
-                online: wishes.online.unwrap_or(Probability::percent(80)),
+                online: wishes.online.unwrap_or(ONLINE),
                 stay: wishes.stay.unwrap_or(stay),
             },
             steps: wishes.steps,
@@ -198,7 +197,7 @@ impl Options {
                 "rate",
                 network
                     .rate
-                    .map_or("none".to_owned(), |rate| format!("{rate} B/s")),
+                    .map_or_else(|| "none".to_owned(), |rate| format!("{rate} B/s")),
             ),
             Setting::new("online", self.habits.online),
             Setting::new("stay", format!("{} s", self.habits.stay.as_secs_f64())),

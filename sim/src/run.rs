@@ -78,7 +78,8 @@ pub fn run(options: &Options, trace: Trace, progress: &mut dyn FnMut(Progress)) 
 
 impl<'a> Run<'a> {
     fn new(options: &'a Options, trace: Trace, progress: &'a mut dyn FnMut(Progress)) -> Self {
-        let mut world = World::new(options.seed, options.network);
+        // Nodes meet before anything goes wrong.
+        let mut world = World::new(options.seed, options.network.calm());
         world.collect_broken();
         world.set_trace(trace);
         for n in 0..options.nodes {
@@ -140,6 +141,7 @@ impl<'a> Run<'a> {
         self.crowd = Crowd::new(users, habits, chance("crowd"), now);
         self.misfortune = Misfortune::new(self.options.rates.clone(), chance("misfortune"), now);
         self.script = Script::new(self.options, now);
+        self.world.network_mut().set_config(self.options.network);
         let end = now + Duration::from_secs(self.options.seconds);
         self.go_on(Phase::Running, end, |_| false);
     }

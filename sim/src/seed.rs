@@ -77,12 +77,16 @@ impl Probability {
     pub const ONE: Self = Self(1_000_000);
 
     /// So many millionths, at most one million.
-    pub fn millionths(millionths: u32) -> Self {
-        Self(millionths.min(Self::ONE.0))
+    pub const fn millionths(millionths: u32) -> Self {
+        if millionths < Self::ONE.0 {
+            Self(millionths)
+        } else {
+            Self::ONE
+        }
     }
 
     /// So many hundredths, at most a hundred.
-    pub fn percent(percent: u32) -> Self {
+    pub const fn percent(percent: u32) -> Self {
         Self::millionths(percent.saturating_mul(10_000))
     }
 

@@ -117,7 +117,7 @@ impl Checks {
                         return Err((Invariant::OneLife, what));
                     }
                 }
-                Output::Stopped => self.paths.on_stop(at, host),
+                Output::Stopped => self.paths.on_stop(host),
                 Output::Dial { .. }
                 | Output::HangUp { .. }
                 | Output::Reply { .. }

@@ -24,13 +24,13 @@ enum Doing {
     Nothing,
     Running,
     Paused,
-    /// It was told to stop.
-    Stopping,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Host {
     doing: Doing,
+    /// It was told to stop.
+    stopping: bool,
     /// Since when it does that.
     since: Instant,
     /// It may be unknown to others until then.
@@ -61,6 +61,7 @@ impl Paths {
         let wait = if starts == 0 { MEETING } else { HEALING };
         let started = Host {
             doing: Doing::Running,
+            stopping: false,
             since: at,
             settled_at: at + wait,
             starts: starts + 1,
@@ -87,8 +88,10 @@ impl Paths {
         self.set(at, host, Doing::Running, HEALING);
     }
 
-    pub(super) fn on_stop(&mut self, at: Instant, host: HostId) {
-        self.set(at, host, Doing::Stopping, Duration::ZERO);
+    pub(super) fn on_stop(&mut self, host: HostId) {
+        if let Some(host) = self.hosts.get_mut(&host) {
+            host.stopping = true;
+        }
     }
 
     pub(super) fn on_cut(&mut self, at: Instant, from: HostId, to: HostId) {
@@ -111,9 +114,9 @@ impl Paths {
 
     /// Whether a host's node has run for all of the last while, neither paused nor stopping.
     pub(super) fn has_run(&self, now: Instant, host: HostId, last: Duration) -> bool {
-        self.hosts
-            .get(&host)
-            .is_some_and(|host| host.doing == Doing::Running && now.since(host.since) > last)
+        self.hosts.get(&host).is_some_and(|host| {
+            host.doing == Doing::Running && !host.stopping && now.since(host.since) > last
+        })
     }
 
     /// Whether frames have passed both ways between two hosts for all of the last while.
@@ -143,9 +146,9 @@ impl Paths {
     /// Whether nothing explains that the first of two hosts misses what the other has.
     pub(super) fn is_steady(&self, now: Instant, a: HostId, b: HostId) -> bool {
         let settled = |host: &HostId| {
-            self.hosts
-                .get(host)
-                .is_some_and(|host| host.doing == Doing::Running && host.settled_at < now)
+            self.hosts.get(host).is_some_and(|host| {
+                host.doing == Doing::Running && !host.stopping && host.settled_at < now
+            })
         };
         let (met, lost) = (self.met.get(&(a, b)), self.lost.get(&pair(a, b)));
         settled(&a)
@@ -208,7 +211,7 @@ mod tests {
         assert!(!paths.is_steady(at(275), a, b) && paths.is_steady(at(277), a, b));
         paths.on_lost(at(290), b, a);
         assert!(!paths.is_steady(at(295), a, b) && paths.is_steady(at(296), a, b));
-        paths.on_stop(at(300), b);
+        paths.on_stop(b);
         assert!(!paths.is_steady(at(1_000), a, b));
     }
 }

@@ -42,6 +42,15 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The same latency, and nothing goes wrong.
+    #[must_use]
+    pub fn calm(self) -> Self {
+        Self {
+            latency: self.latency,
+            ..Self::default()
+        }
+    }
+
     /// Whether the next frame is lost. `losing`: whether a burst is on.
     pub(super) fn loses(&self, losing: &mut bool, chance: &mut Chance) -> bool {
         if self.burst <= 1 || self.loss == Probability::ONE {

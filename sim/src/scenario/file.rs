@@ -86,8 +86,9 @@ fn place(text: &str, at: &Span<usize>) -> String {
 }
 
 fn wishes(file: File) -> Result<Wishes, Wrong> {
-    let nodes = number("nodes", file.nodes, 1..=NODES_MAX.into())?;
-    let first_max = nodes.unwrap_or(NODES_MAX.into());
+    let most = u64::from(NODES_MAX);
+    let nodes = number("nodes", file.nodes, 1..=most)?;
+    let first_max = nodes.unwrap_or(most);
     if file.step.len() > STEPS_MAX {
         let at = file.step[STEPS_MAX].span();
         return Err(Wrong(at, format!("expected at most {STEPS_MAX} steps")));
