@@ -84,6 +84,20 @@ fn a_lost_acknowledgement_is_made_up_for_at_once() {
 }
 
 #[test]
+fn what_an_acknowledgement_does_not_cover_is_sent_again() {
+    let mut world = measured(ms(2));
+    world.attach(0, key(1));
+    world.run(ms(100));
+    world.attach(0, key(2));
+    world.flying.clear();
+    // The acknowledgement of the first batch comes when the second one was sent and lost.
+    world.run(ms(30));
+    assert_eq!(world.said.last().unwrap().2, Message::Have { seq: 1 });
+    world.run(ms(200));
+    assert!(world.sees(1, 0, key(2)));
+}
+
+#[test]
 fn all_that_a_peer_has_not_is_sent_again_in_one_frame() {
     let mut world = measured(ms(2));
     for i in 0..4 {
