@@ -8,7 +8,10 @@
 
 mod chatting;
 mod convergence;
+mod copies;
 mod detection;
 mod durability;
 mod meeting;
+mod moving;
 mod seeds;
+mod sharing;
