@@ -20,7 +20,8 @@ fn settled(seed: u64, count: u16, config: &Config) -> World {
         let host = world.add_host(config.clone(), &contacts);
         world.start(host);
     }
-    settle(&mut world, &world.hosts().collect::<Vec<_>>());
+    let hosts: Vec<HostId> = world.hosts().collect();
+    settle(&mut world, &hosts);
     world.run_for(SECOND);
     world
 }
@@ -50,10 +51,10 @@ proptest! {
         world.clone_identity(copy, original);
         world.skew(copy, skew_ms);
         if let Some(beyond) = beyond {
-            let apart = |host: &HostId| {
+            let joins = |host: &HostId| {
                 *host == copy || *host == contact || *host != original && beyond >> host.0 & 1 == 1
             };
-            let (there, here): (Vec<HostId>, Vec<HostId>) = world.hosts().partition(apart);
+            let (there, here): (Vec<HostId>, Vec<HostId>) = world.hosts().partition(joins);
             world.split(&there, &here);
             world.run_for(Duration::from_millis(apart));
         }
@@ -62,7 +63,8 @@ proptest! {
         world.heal_all();
         let halted = world.run_until(HEALED, |world| world.halted(original).is_some());
         prop_assert!(halted, "{}", views(&world));
-        prop_assert!(matches!(world.halted(original), Some(Halt::Clone { .. })));
+        let cloned = matches!(world.halted(original), Some(Halt::Clone { .. }));
+        prop_assert!(cloned, "{:?}", world.halted(original));
         prop_assert_eq!(world.halted(copy), None);
         census.hello(&mut world, copy, "@carol");
         let serving: Vec<HostId> = world.hosts().filter(|host| *host != original).collect();

@@ -26,7 +26,8 @@ fn settled(seed: u64, count: u16, config: &Config, latency: Duration) -> World {
         let host = world.add_host(config.clone(), &contacts);
         world.start(host);
     }
-    settle(&mut world, &world.hosts().collect::<Vec<_>>());
+    let hosts: Vec<HostId> = world.hosts().collect();
+    settle(&mut world, &hosts);
     world.run_for(SECOND);
     world
 }
