@@ -153,7 +153,8 @@ struct Host {
     seen: Vec<Seen>,
     /// By the number of the member; `None`: not known, or not known to be known.
     states: Vec<Option<State>>,
-    links: BTreeMap<LinkId, usize>,
+    /// To whom, and since when.
+    links: BTreeMap<LinkId, (usize, Instant)>,
 }
 
 /// The oracles of one world.
@@ -166,6 +167,8 @@ pub struct Checks {
     /// Nodes by number, in the order in which they were first seen, and their numbers.
     nodes: Vec<NodeId>,
     numbers: BTreeMap<NodeId, usize>,
+    /// By the number of the node: on which hosts it runs.
+    running: Vec<Vec<HostId>>,
     /// By the number of the origin.
     lives: Vec<Lives>,
     /// Lives that two processes claim: there is no one history of them.
@@ -192,6 +195,7 @@ impl Default for Checks {
             hosts: BTreeMap::new(),
             nodes: Vec::new(),
             numbers: BTreeMap::new(),
+            running: Vec::new(),
             lives: Vec::new(),
             contested: BTreeSet::new(),
             uncompared: 0,
@@ -265,6 +269,7 @@ impl Checks {
         let number = self.nodes.len();
         self.nodes.push(node);
         self.numbers.insert(node, number);
+        self.running.push(Vec::new());
         self.lives.push(Lives::new());
         for host in self.hosts.values_mut() {
             host.seen.push(Seen::default());
@@ -275,12 +280,10 @@ impl Checks {
 
     /// The only host on which a node runs; `None`: none does, or several.
     fn host_of(&self, node: usize) -> Option<HostId> {
-        let mut running = self
-            .hosts
-            .iter()
-            .filter(|(_, host)| host.runs && host.node == node);
-        let first = running.next().map(|(host, _)| *host);
-        first.filter(|_| running.next().is_none())
+        match self.running[node][..] {
+            [host] => Some(host),
+            _ => None,
+        }
     }
 }
 
@@ -311,6 +314,7 @@ impl Checks {
             links: BTreeMap::new(),
         };
         self.hosts.insert(host, begun);
+        self.running[node].push(host);
         self.paths.on_start(at, host);
         self.detection.on_start(host);
         let result = self.begin_life(at, host, mesh);
@@ -326,8 +330,8 @@ impl Checks {
         let gone = self.hosts.get_mut(&host).expect("it is there");
         gone.runs = false;
         gone.links.clear();
-        let node = gone.node;
-        let epoch = gone.summary.epoch;
+        let (node, epoch) = (gone.node, gone.summary.epoch);
+        self.running[node].retain(|on| *on != host);
         self.convergence.on_over((node, epoch));
         let has_it = |state: Option<State>| matches!(state, Some(State::Alive | State::Suspect));
         let watchers = self
@@ -403,7 +407,7 @@ impl Checks {
         match cause.0 {
             Kind::Linked { link, peer } => {
                 let peer = self.number(peer);
-                self.host_mut(host).links.insert(link, peer);
+                self.host_mut(host).links.insert(link, (peer, at));
             }
             Kind::Unlinked(link) => {
                 self.host_mut(host).links.remove(&link);

@@ -13,5 +13,6 @@ mod detection;
 mod durability;
 mod meeting;
 mod moving;
+mod presence;
 mod seeds;
 mod sharing;

@@ -169,7 +169,7 @@ impl Checks {
         mesh: &Mesh,
     ) -> Result<(), Fault> {
         match note {
-            Note::Joined(node) => self.on_joined(host, *node),
+            Note::Joined(node) => self.on_joined(at, host, *node),
             Note::Member { node, state, .. } => self.on_member(at, host, (*node, *state), mesh),
             Note::Mismatch(node) => {
                 let what = format!("the set of {node:?} disagrees with what it says");

@@ -105,7 +105,9 @@ pub(super) fn batches(frame: &Frame) -> u64 {
     match frame {
         Frame::Routes(Message::Batch(_)) => 1,
         Frame::Routes(Message::Log { batches, .. }) => batches.len() as u64,
-        Frame::Routes(Message::Resume(_) | Message::Part(_) | Message::Ack { .. })
+        Frame::Routes(
+            Message::Resume(_) | Message::Part(_) | Message::Ack { .. } | Message::Have { .. },
+        )
         | Frame::Membership(_)
         | Frame::Streams(_)
         | Frame::Chat(_)

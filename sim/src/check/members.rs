@@ -31,9 +31,17 @@ fn is_legal(from: State, to: State) -> bool {
 
 impl Checks {
     /// A machine says that it has met a node: what it is told next of it counts from here.
-    pub(super) fn on_joined(&mut self, host: HostId, node: NodeId) -> Result<(), Fault> {
+    pub(super) fn on_joined(
+        &mut self,
+        at: Instant,
+        host: HostId,
+        node: NodeId,
+    ) -> Result<(), Fault> {
         let member = self.number(node);
         self.not_itself(host, member)?;
+        if let Some(other) = self.host_of(member) {
+            self.paths.on_met(at, host, other);
+        }
         self.host_mut(host).states[member] = None;
         Ok(())
     }
@@ -87,7 +95,7 @@ impl Checks {
         if let Some(of) = self.host_of(member)
             && self.paths.has_run(at, of, REACHED)
             && self.paths.has_run(at, by, REACHED)
-            && self.paths.has_reached(at, by, of, REACHED)
+            && self.is_reached(at, by, of)
         {
             self.detection.on_false_death(at, by, of);
         }
@@ -99,6 +107,25 @@ impl Checks {
         for of in crashed {
             self.detection.on_down(at, by, of);
         }
+    }
+
+    /// Whether two hosts have reached each other of late, directly or through one other.
+    fn is_reached(&self, now: Instant, a: HostId, b: HostId) -> bool {
+        let knows = |by: HostId, of: HostId| {
+            let (by, of) = (self.host(by), self.host(of).node);
+            matches!(by.states[of], Some(State::Alive))
+        };
+        let way = |a: HostId, b: HostId| {
+            let to = self.host(b).node;
+            let lasts = |(peer, up): &(usize, Instant)| *peer == to && now.since(*up) > REACHED;
+            let linked = self.host(a).links.values().any(lasts);
+            self.paths.has_way(now, (a, b), REACHED, linked)
+        };
+        let helps = |by: HostId| {
+            let between = by != a && by != b && self.paths.has_run(now, by, REACHED);
+            between && knows(a, by) && knows(by, a) && knows(by, b) && way(a, by) && way(by, b)
+        };
+        way(a, b) || self.hosts.keys().any(|by| helps(*by))
     }
 
     /// Whether a machine has told all that changed in its view.

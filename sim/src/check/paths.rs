@@ -43,10 +43,12 @@ struct Host {
 pub(super) struct Paths {
     hosts: BTreeMap<HostId, Host>,
     cuts: BTreeSet<(HostId, HostId)>,
-    /// When a pair, the lesser host first, was last cut or disturbed otherwise.
+    /// When a pair, the lesser host first, was last cut, healed or disturbed otherwise.
     disturbed: BTreeMap<(HostId, HostId), Instant>,
     /// When a frame between them was last lost.
     lost: BTreeMap<(HostId, HostId), Instant>,
+    /// When the nodes of a pair, the one that heard of the other first, came to know of each other.
+    met: BTreeMap<(HostId, HostId), Instant>,
 }
 
 fn pair(a: HostId, b: HostId) -> (HostId, HostId) {
@@ -122,31 +124,35 @@ impl Paths {
             && disturbed.is_none_or(|at| now.since(*at) > last)
     }
 
-    /// Whether two hosts have reached each other for all of the last while, directly or through one
-    /// other that ran.
-    pub(super) fn has_reached(&self, now: Instant, a: HostId, b: HostId, last: Duration) -> bool {
-        let helps = |by: &HostId| {
-            *by != a
-                && *by != b
-                && self.has_run(now, *by, last)
-                && self.has_passed(now, a, *by, last)
-                && self.has_passed(now, *by, b, last)
-        };
-        self.has_passed(now, a, b, last) || self.hosts.keys().any(helps)
+    pub(super) fn on_met(&mut self, at: Instant, host: HostId, other: HostId) {
+        self.met.insert((host, other), at);
     }
 
-    /// Whether nothing explains that one of two hosts that have met misses what the other has.
+    /// Whether there has been a way from one host to another and back for all of the last while.
+    /// `linked`: whether there is a connection; after a cut one may take long to come back.
+    pub(super) fn has_way(
+        &self,
+        now: Instant,
+        (a, b): (HostId, HostId),
+        last: Duration,
+        linked: bool,
+    ) -> bool {
+        self.has_passed(now, a, b, last) && (linked || self.has_passed(now, a, b, HEALING))
+    }
+
+    /// Whether nothing explains that the first of two hosts misses what the other has.
     pub(super) fn is_steady(&self, now: Instant, a: HostId, b: HostId) -> bool {
         let settled = |host: &HostId| {
             self.hosts
                 .get(host)
                 .is_some_and(|host| host.doing == Doing::Running && host.settled_at < now)
         };
-        let lost = self.lost.get(&pair(a, b));
+        let (met, lost) = (self.met.get(&(a, b)), self.lost.get(&pair(a, b)));
         settled(&a)
             && settled(&b)
-            && lost.is_none_or(|at| now.since(*at) > LOSS)
             && self.has_passed(now, a, b, HEALING)
+            && met.is_none_or(|at| now.since(*at) > MEETING)
+            && lost.is_none_or(|at| now.since(*at) > LOSS)
     }
 }
 
@@ -167,17 +173,26 @@ mod tests {
     }
 
     #[test]
-    fn one_helper_is_a_way_and_two_are_none() {
-        let (a, b, c, d) = (HostId(0), HostId(1), HostId(2), HostId(3));
-        let mut paths = paths(4);
-        paths.on_cut(at(1), a, b);
-        assert!(paths.has_reached(at(10), a, b, LAST));
-        paths.on_cut(at(1), c, a);
-        paths.on_cut(at(1), b, d);
-        assert!(!paths.has_reached(at(10), a, b, LAST));
-        paths.on_heal(at(20), c, a);
-        assert!(!paths.has_reached(at(23), a, b, LAST));
-        assert!(paths.has_reached(at(24), a, b, LAST));
+    fn a_way_that_was_cut_is_one_again_once_it_has_passed_for_a_while_and_is_linked() {
+        let (a, b) = (HostId(0), HostId(1));
+        let mut paths = paths(2);
+        assert!(paths.has_way(at(5), (a, b), LAST, false));
+        paths.on_cut(at(10), b, a);
+        assert!(!paths.has_way(at(20), (a, b), LAST, true));
+        paths.on_heal(at(20), b, a);
+        assert!(!paths.has_way(at(23), (a, b), LAST, true));
+        assert!(paths.has_way(at(24), (b, a), LAST, true));
+        assert!(!paths.has_way(at(24), (a, b), LAST, false));
+        assert!(paths.has_way(at(96), (a, b), LAST, false));
+    }
+
+    #[test]
+    fn who_has_just_been_heard_of_may_be_missed() {
+        let (a, b) = (HostId(0), HostId(1));
+        let mut paths = paths(2);
+        paths.on_met(at(50), a, b);
+        assert!(!paths.is_steady(at(60), a, b) && paths.is_steady(at(60), b, a));
+        assert!(paths.is_steady(at(61), a, b));
     }
 
     #[test]

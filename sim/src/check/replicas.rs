@@ -113,7 +113,7 @@ impl Checks {
                 relayed: Some(from),
                 ..
             } => self.numbers.get(&from).copied(),
-            Kind::Frame { link, .. } => own.links.get(&link).copied(),
+            Kind::Frame { link, .. } => own.links.get(&link).map(|(peer, _)| *peer),
             Kind::Linked { .. }
             | Kind::Unlinked(_)
             | Kind::Hello(..)

@@ -298,7 +298,7 @@ fn a_machine_that_speaks_after_its_halt_or_halts_for_an_older_life_is_found() {
     let halt = |epoch| Output::Halt(Halt::Clone { epoch });
     let resume = sent(Message::Resume(Summary::default()));
     let late = halt(Epoch(u64::MAX));
-    assert_eq!(given(&[late.clone()]), None);
+    assert_eq!(given(std::slice::from_ref(&late)), None);
     assert_eq!(given(&[late, resume]), Some(Invariant::OneLife));
     assert_eq!(given(&[halt(Epoch(1))]), Some(Invariant::OneLife));
 }

@@ -20,6 +20,8 @@ pub enum Kind {
     Membership,
     /// Pushed route changes.
     Batch,
+    /// Acknowledgements of pushed route changes.
+    Acknowledgement,
     /// Questions for missed route changes, and their answers from a log.
     Log,
     /// Whole sets of routes in parts, and their acknowledgements.
@@ -34,10 +36,11 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Heartbeat,
         Self::Membership,
         Self::Batch,
+        Self::Acknowledgement,
         Self::Log,
         Self::Snapshot,
         Self::Streams,
@@ -51,6 +54,7 @@ impl Kind {
             Frame::Membership(membership::Message::Heartbeat { .. }) => Self::Heartbeat,
             Frame::Membership(_) => Self::Membership,
             Frame::Routes(routes::Message::Batch(_)) => Self::Batch,
+            Frame::Routes(routes::Message::Have { .. }) => Self::Acknowledgement,
             Frame::Routes(routes::Message::Resume(_) | routes::Message::Log { .. }) => Self::Log,
             Frame::Routes(routes::Message::Part(_) | routes::Message::Ack { .. }) => Self::Snapshot,
             Frame::Streams(_) => Self::Streams,
@@ -65,6 +69,7 @@ impl Kind {
             Self::Heartbeat => "heartbeats",
             Self::Membership => "membership, other",
             Self::Batch => "route batches",
+            Self::Acknowledgement => "acknowledgements",
             Self::Log => "resumes and logs",
             Self::Snapshot => "snapshots",
             Self::Streams => "streams",
@@ -135,7 +140,7 @@ mod tests {
     fn each_frame_is_counted_under_its_kind_and_a_relayed_one_as_relayed() {
         let mut traffic = Traffic::default();
         let heartbeat = Frame::from(membership::Message::Heartbeat {
-            routes: Summary::default(),
+            routes: routes::Pulse::default(),
             vitals: None,
         });
         let stopped = Frame::from(membership::Message::Stopped { epoch: Epoch(1) });

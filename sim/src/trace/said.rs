@@ -45,7 +45,7 @@ fn membership(names: &Names, from: HostId, to: HostId, message: &membership::Mes
     match message {
         Message::Heartbeat { routes, vitals } => {
             let vitals = if vitals.is_some() { " vitals" } else { "" };
-            format!("heartbeat {}{vitals}", set(names, from, routes))
+            format!("heartbeat #{}{vitals}", routes.seq)
         }
         Message::Greeting(greeting) => greeted(names, from, to, greeting),
         Message::Refused { why } => format!("refused: {why}"),
@@ -158,6 +158,7 @@ fn routes(names: &Names, from: HostId, to: HostId, message: &routes::Message) ->
         Message::Ack { epoch, seq, parts } => {
             format!("ack {parts} parts of {}#{seq}", names.at(to, *epoch))
         }
+        Message::Have { seq } => format!("have #{seq}"),
     }
 }
 

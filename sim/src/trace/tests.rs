@@ -6,7 +6,7 @@ use std::time::Duration;
 use mesh::event::{Event as Stored, EventKind, Json, SharedEvent};
 use mesh::id::{Conversation, EventId, Nonce, RouteKey, StreamId};
 use mesh::proto::membership::{Greeting, Known, Phase, Record, State, Vitals};
-use mesh::proto::routes::{Batch, Keys, Part, Summary};
+use mesh::proto::routes::{Batch, Keys, Part, Pulse, Summary};
 use mesh::proto::streams::{Ack, AppendId, Purpose, Verdict};
 use mesh::proto::{Contact, PeerAddress, Target, chat, membership, routes, streams};
 use mesh::store::{Answer, End, Query, Range};
@@ -98,7 +98,10 @@ fn vitals() -> Vitals {
 /// What is said on links.
 fn greetings() -> [membership::Message; 4] {
     use membership::Message;
-    let routes = summary(epoch(H3, 2), 17);
+    let routes = Pulse {
+        seq: 17,
+        check: [9; 4],
+    };
     let greeting = Greeting {
         record: record(H3, 2),
         phase: Phase::Stopping,
@@ -114,7 +117,7 @@ fn greetings() -> [membership::Message; 4] {
         answered: false,
         ..greeting.clone()
     };
-    let (none, vitals) = (Summary::default(), Some(vitals()));
+    let (none, vitals) = (Pulse::default(), Some(vitals()));
     [
         Message::Heartbeat {
             routes,
@@ -132,8 +135,8 @@ fn greetings() -> [membership::Message; 4] {
 #[test]
 fn what_is_said_on_links_is_shown_with_lives_instead_of_epochs() {
     let golden = [
-        "heartbeat h3.2#17 n=100",
-        "heartbeat nothing vitals",
+        "heartbeat #17",
+        "heartbeat #0 vitals",
         "greeting h3.2 i4, stopping, knows h1.1, linked, answered",
         "greeting h3.2 i4",
     ];
@@ -254,6 +257,7 @@ fn what_is_said_of_routes_is_shown_by_set_and_batch() {
             seq: 12,
             parts: 3,
         },
+        Message::Have { seq: 16 },
     ];
     let golden = [
         "batch h3.2#17 n=100 +2 -1",
@@ -264,6 +268,7 @@ fn what_is_said_of_routes_is_shown_by_set_and_batch() {
         "log of 0, head h3.2#17 n=100",
         "part 2/7 of h3.2#17 n=100: 3 keys",
         "ack 3 parts of h1.1#12",
+        "have #16",
     ];
     assert_eq!(
         said(messages.into_iter().map(Frame::from).collect()),

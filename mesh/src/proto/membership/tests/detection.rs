@@ -147,6 +147,18 @@ fn another_helper_takes_over_when_the_present_one_loses_its_link() {
 }
 
 #[test]
+fn a_helper_whose_link_closes_is_replaced_at_once() {
+    let mut world = World::meshed(5);
+    world.cut(0, 1);
+    world.run(secs(3));
+    let first = helper(&world, 0, 1).unwrap();
+    world.crash(first);
+    let another = |world: &World| helper(world, 0, 1).is_some_and(|helper| helper != first);
+    let took = world.run_until(secs(2), another);
+    assert!(took <= 12 * LATENCY, "{took:?}");
+}
+
+#[test]
 fn a_steady_helper_is_kept_and_no_view_is_disturbed() {
     let mut world = World::meshed(5);
     world.cut(0, 1);

@@ -311,13 +311,15 @@ fn a_member_reported_down_is_not_believed_to_be_though_no_link_to_it_is_left() {
     };
     world.say(1, 0, Message::Members(vec![down.clone()]));
     world.run(ms(10));
-    assert_eq!(world.state(0, 3), Some(State::Alive));
+    world.assert_unchanged_but(3, &[]);
     world.cut(0, 3);
     world.run(secs(2));
     assert!(!world.is_linked(0, 3));
+    world.nodes[0].events.clear();
     world.say(1, 0, Message::Members(vec![down]));
-    world.run(secs(5));
-    assert_eq!(world.state(0, 3), Some(State::Alive), "a helper reaches it");
+    world.run(ms(10));
+    world.assert_unchanged_but(3, &[]);
+    assert_eq!(world.state(0, 3), Some(State::Alive));
 }
 
 #[test]

@@ -79,6 +79,24 @@ fn of_four_members_it_takes_three_observers() {
 }
 
 #[test]
+fn it_takes_three_observers_or_more_than_half_of_a_small_mesh() {
+    for (members, votes) in [(3, 2), (4, 3), (5, 3), (9, 3)] {
+        let mut world = World::meshed(members);
+        let dead = members - 1;
+        world.power_off(dead);
+        // Long enough for the link to be silent, not for the probe of anybody to end.
+        world.run(ms(800));
+        world.with(0, |machine, now, out| machine.suspect(now, id(dead), out));
+        for voter in 1..votes {
+            assert_eq!(world.state(0, dead), Some(State::Suspect), "of {members}");
+            world.say(voter, 0, accuse(dead, 0));
+            world.run(ms(5));
+        }
+        assert_eq!(world.state(0, dead), Some(State::Down), "of {members}");
+    }
+}
+
+#[test]
 fn with_a_member_less_fewer_votes_are_enough_for_the_next() {
     let mut world = World::meshed(4);
     world.power_off(2);
@@ -208,6 +226,22 @@ fn a_node_that_is_cut_off_calls_itself_isolated_and_accuses_nobody_afterwards() 
     for of in 1..8 {
         world.assert_unchanged_but(of, &[0]);
     }
+}
+
+#[test]
+fn on_a_node_that_is_isolated_nobody_elses_vote_counts() {
+    let mut world = World::meshed(8);
+    (1..4).for_each(|dead| world.power_off(dead));
+    world.run(ms(800));
+    world.with(0, |machine, now, out| {
+        (1..4).for_each(|dead| machine.suspect(now, id(dead), out));
+    });
+    assert!(world.nodes[0].notes.contains(&Note::Isolated(true)));
+    for voter in 4..8 {
+        world.say(voter, 0, accuse(1, 0));
+    }
+    world.run(ms(5));
+    assert_eq!(world.state(0, 1), Some(State::Suspect));
 }
 
 #[test]
