@@ -30,7 +30,7 @@ fn pairs(hosts: &[HostId]) -> impl Iterator<Item = (HostId, HostId)> {
 }
 
 /// A mesh of that many nodes, which have known each other for a while, with a user on each.
-pub(crate) fn settled(seed: u64, count: u16, config: &Config) -> (World, Census) {
+fn settled(seed: u64, count: u16, config: &Config) -> (World, Census) {
     let mut world = World::new(seed, network::Config::default());
     let mut census = Census::default();
     for n in 0..count {

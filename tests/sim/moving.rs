@@ -46,15 +46,16 @@ enum Leaving {
 /// For how long at most no table but that of a dead node had a user, while this is done.
 fn longest_gap(world: &mut World, user: &str, duration: Duration) -> Duration {
     let hosts: Vec<HostId> = world.hosts().collect();
-    let mut found_at = vec![world.now(); hosts.len()];
+    let mut lost_at = vec![None; hosts.len()];
     let mut longest = Duration::ZERO;
     world.run_until(duration, |world| {
-        for (host, found_at) in hosts.iter().zip(&mut found_at) {
+        for (host, lost_at) in hosts.iter().zip(&mut lost_at) {
             match route(world, *host, user) {
                 Some((found, _)) if found.is_empty() => {
-                    longest = longest.max(world.now().since(*found_at));
+                    let lost_at = *lost_at.get_or_insert(world.now());
+                    longest = longest.max(world.now().since(lost_at));
                 }
-                Some(_) | None => *found_at = world.now(),
+                Some(_) | None => *lost_at = None,
             }
         }
         false
