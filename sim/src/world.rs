@@ -501,7 +501,17 @@ impl World {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Input(host, life, input) => self.drive_life(host, life, input),
+            Happening::Input(host, life, input) => {
+                let mut opened = None;
+                if let Input::LinkUp { link, .. } = input {
+                    opened = Some(End { host, link });
+                }
+                self.drive_life(host, life, input);
+                // It broke while it opened, and that may have been told first.
+                if let Some(end) = opened.filter(|end| !self.network.is_open(*end)) {
+                    self.plan_link_down(end);
+                }
+            }
             Happening::Frame(end, bytes) => {
                 if self.network.is_open(end) {
                     let (envelope, _) = wire::decode(&bytes)

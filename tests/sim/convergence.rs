@@ -63,6 +63,7 @@ fn user(n: u16) -> String {
 pub(crate) struct Run {
     scene: Scene,
     config: Config,
+    wear: Option<Wear>,
     census: Census,
     bystanders: Bystanders,
     /// One on each running host, which watches all users.
@@ -74,6 +75,7 @@ impl Run {
         let mut run = Self {
             scene: Scene::new(seed, hosts, config, wear),
             config: config.clone(),
+            wear,
             census: Census::default(),
             bystanders: Bystanders::default(),
             watchers: BTreeMap::new(),
@@ -180,19 +182,24 @@ impl Run {
     pub(crate) fn converge(&mut self) -> Result<(), TestCaseError> {
         self.scene.heal_all();
         self.watch();
-        let census = &self.census;
-        let converged = self
-            .scene
-            .settle(|world| census.first_difference(world).is_none());
-        self.agree(converged)?;
-        // And it stays so: nothing is still on its way that would undo it.
+        self.settle()?;
+        // And it stays so: nothing is still on its way that would undo it. Where frames are lost all the
+        // time, a link may just be lost again.
         self.wait(Duration::from_secs(5))?;
+        if self.wear.is_some() {
+            self.settle()?;
+        }
         self.agree(true)?;
         prop_assert_eq!(self.misled(), None);
-        for host in self.scene.hosts() {
-            prop_assert_eq!(self.scene.world.halted(host), None);
-        }
         Ok(())
+    }
+
+    fn settle(&mut self) -> Result<(), TestCaseError> {
+        let census = &self.census;
+        let settled = self
+            .scene
+            .settle(|world| census.first_difference(world).is_none());
+        self.agree(settled)
     }
 
     fn agree(&self, converged: bool) -> Result<(), TestCaseError> {

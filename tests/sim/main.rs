@@ -8,8 +8,11 @@
 
 mod chatting;
 mod convergence;
+mod copies;
 mod detection;
 mod durability;
 mod meeting;
+mod moving;
 mod presence;
 mod seeds;
+mod sharing;

@@ -15,41 +15,78 @@ const CLEAN: Wear = Wear {
     rate: None,
 };
 
-/// A history: the sentence, the seed, how many hosts, and what happens.
-type History = (&'static str, u64, u16, fn() -> Vec<Operation>);
+/// A history: the sentence, the seed, how many hosts, how worn all links are, and what
+/// happens.
+type History = (&'static str, u64, u16, Option<Wear>, fn() -> Vec<Operation>);
 
-const HISTORIES: [History; 1] = [(
-    "a request for routes that came twice, the second time late, leaves its author fed",
-    2_944_486_720_057_011_629,
-    3,
-    || {
-        let wear = Wear {
-            duplicate: 27,
-            reorder: 1,
-            late_ms: 114,
-            latency_ms: 6,
+const HISTORIES: [History; 3] = [
+    (
+        "a request for routes that came twice, the second time late, leaves its author fed",
+        2_944_486_720_057_011_629,
+        3,
+        None,
+        || {
+            let wear = Wear {
+                duplicate: 27,
+                reorder: 1,
+                late_ms: 114,
+                latency_ms: 6,
+                ..CLEAN
+            };
+            vec![
+                Operation::Fault(Fault::Wear {
+                    from: 2,
+                    to: 1,
+                    wear,
+                }),
+                Operation::Fault(Fault::Wait { ms: 4_033 }),
+                Operation::Calm,
+                Operation::Fault(Fault::Wait { ms: 581 }),
+                Operation::Fault(Fault::Join { contact: 2 }),
+                Operation::Attach { host: 1, user: 0 },
+                Operation::Fault(Fault::Wait { ms: 203 }),
+            ]
+        },
+    ),
+    (
+        "a node that lost what it kept, and whose clock is behind, finds itself known by a later life after \
+     somebody took its first frame: it halts as a copy would, and its next start is above",
+        0,
+        5,
+        None,
+        || {
+            vec![
+                Operation::Fault(Fault::Crash { host: 0 }),
+                Operation::Fault(Fault::Join { contact: 0 }),
+                Operation::Fault(Fault::Skew { host: 1, ms: -876 }),
+                Operation::Fault(Fault::Wait { ms: 2 }),
+                Operation::Fault(Fault::RestartEmpty { host: 1 }),
+            ]
+        },
+    ),
+    (
+        "of a connection that breaks while it opens, both ends hear: that it is there, then that it is gone",
+        9_532_398_725_541_618_004,
+        3,
+        Some(Wear {
+            late_ms: 1,
+            latency_ms: 42,
             ..CLEAN
-        };
-        vec![
-            Operation::Fault(Fault::Wear {
-                from: 2,
-                to: 1,
-                wear,
-            }),
-            Operation::Fault(Fault::Wait { ms: 4_033 }),
-            Operation::Calm,
-            Operation::Fault(Fault::Wait { ms: 581 }),
-            Operation::Fault(Fault::Join { contact: 2 }),
-            Operation::Attach { host: 1, user: 0 },
-            Operation::Fault(Fault::Wait { ms: 203 }),
-        ]
-    },
-)];
+        }),
+        || {
+            vec![
+                Operation::Fault(Fault::RestartEmpty { host: 1 }),
+                Operation::Fault(Fault::Wait { ms: 19 }),
+                Operation::Fault(Fault::RestartEmpty { host: 0 }),
+            ]
+        },
+    ),
+];
 
 #[test]
 fn what_failed_once_does_not_fail_again() {
-    for (lesson, seed, hosts, operations) in HISTORIES {
-        if let Err(failure) = run(seed, hosts, &Config::default(), None, &operations()) {
+    for (lesson, seed, hosts, wear, operations) in HISTORIES {
+        if let Err(failure) = run(seed, hosts, &Config::default(), wear, &operations()) {
             panic!("{lesson}: {failure}");
         }
     }

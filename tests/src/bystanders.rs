@@ -11,7 +11,7 @@ use mesh::proto::Config;
 use mesh::proto::membership::State;
 use sim::world::{HostId, World};
 
-use crate::census::Census;
+use crate::census::{Census, Patience};
 use crate::expect::state;
 use crate::faults::Scene;
 
@@ -40,9 +40,13 @@ impl Bystanders {
                 continue;
             }
             let worn = scene.is_worn(pair.0, pair.1);
-            let wrong = wrong(&scene.world, pair, worn).or_else(|| {
-                census.first_error(&scene.world, pair, prompt(config, worn), config.chat.grace)
-            });
+            let patience = Patience {
+                prompt: prompt(config, worn),
+                grace: config.chat.grace,
+                detours: worn,
+            };
+            let wrong = wrong(&scene.world, pair, worn)
+                .or_else(|| census.first_error(&scene.world, pair, patience));
             match wrong {
                 Some(wrong) if self.pairs.contains(&pair) => return Some(wrong),
                 Some(_) => {}

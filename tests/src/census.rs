@@ -28,6 +28,17 @@ struct Session {
     since: Instant,
 }
 
+/// How right a table must be of a host that no fault touches.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// How soon it knows who came or went.
+    pub prompt: Duration,
+    /// For how long a lost session is shown.
+    pub grace: Duration,
+    /// The way there may be a new one just now: it is enough to know that the user is online.
+    pub detours: bool,
+}
+
 impl Census {
     /// Somebody connects to a host.
     pub fn hello(&mut self, world: &mut World, host: HostId, user: &str) -> Client {
@@ -114,14 +125,12 @@ impl Census {
         None
     }
 
-    /// The first thing that one host's table has wrong of another whose changes it hears within
-    /// `prompt`, and where a lost session is shown for `grace` longer; in words.
+    /// The first thing that one host's table has wrong of another, in words.
     pub fn first_error(
         &self,
         world: &World,
         (seen_by, of): (HostId, HostId),
-        prompt: Duration,
-        grace: Duration,
+        patience: Patience,
     ) -> Option<String> {
         let now = world.now();
         let node = world.node(of);
@@ -129,11 +138,12 @@ impl Census {
             let (found, sight) = route(world, seen_by, user)?;
             let here = |(client, it): &(&Client, &Session)| client.host == of && it.user == *user;
             let since = self.open.iter().filter(here).map(|(_, it)| it.since).min();
-            let ended = self.ended.get(&(user.clone(), of));
-            let missed = since.is_some_and(|since| since + prompt < now)
-                && !(found.contains(&node) && sight.online());
-            let over = since.is_none() && ended.is_none_or(|at| *at + grace + prompt < now);
-            if missed || over && found.contains(&node) {
+            let ended = self.ended.get(&(user.clone(), of)).copied();
+            let is_found = sight.online() && (patience.detours || found.contains(&node));
+            let missed = since.is_some_and(|at| at + patience.prompt < now) && !is_found;
+            let past = ended.is_none_or(|at| at + patience.grace + patience.prompt < now);
+            let over = since.is_none() && past && found.contains(&node);
+            if missed || over {
                 let word = if missed { "misses" } else { "still shows" };
                 return Some(format!(
                     "{seen_by:?} {word} {user} at {of:?}: attached {since:?}, ended {ended:?}, \

@@ -15,11 +15,11 @@ pub const HEALED: Duration = Duration::from_secs(75);
 
 /// The same with any tuning.
 pub fn healed(config: &Config) -> Duration {
-    let default = Config::default().membership;
     let longest = |config: &mesh::proto::membership::Config| {
         config.dial_backoff_max + config.suspicion + 10 * config.heartbeat
     };
-    (HEALED + longest(&config.membership)).saturating_sub(longest(&default))
+    let usual = longest(&Config::default().membership);
+    HEALED + longest(&config.membership).saturating_sub(usual)
 }
 
 /// The state in which one host's machine sees another's node; `None` where it has never heard of it.

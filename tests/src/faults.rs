@@ -283,6 +283,8 @@ pub struct Scene {
     worn: BTreeMap<(HostId, HostId), bool>,
     slow: BTreeSet<HostId>,
     backups: BTreeMap<HostId, Backup>,
+    /// Who has lost what it kept, or got back what it had kept before.
+    forgetful: BTreeSet<HostId>,
 }
 
 impl Scene {
@@ -303,6 +305,7 @@ impl Scene {
             worn: BTreeMap::new(),
             slow: BTreeSet::new(),
             backups: BTreeMap::new(),
+            forgetful: BTreeSet::new(),
         };
         for n in 0..hosts {
             scene.join(n.checked_sub(1).map(HostId));
@@ -370,6 +373,7 @@ impl Scene {
                 let host = self.host(host);
                 self.crash(host);
                 self.world.lose_data(host);
+                self.forgetful.insert(host);
                 self.restart(host);
             }
             Fault::BackUp { host } => {
@@ -381,6 +385,7 @@ impl Scene {
                 if let Some(backup) = self.backups.remove(&host) {
                     self.crash(host);
                     self.world.restore(host, backup);
+                    self.forgetful.insert(host);
                     self.restart(host);
                 }
             }
@@ -414,12 +419,31 @@ impl Scene {
         }
     }
 
-    /// Time goes by; nodes that have stopped meanwhile are gone.
+    /// Time goes by; nodes that have stopped meanwhile are gone, and those that halted start again.
     pub fn run_for(&mut self, duration: Duration) {
         self.world.run_for(duration);
         let stopped = |host: &HostId| self.world.has_stopped(*host);
         let gone: Vec<HostId> = self.stopping.iter().copied().filter(stopped).collect();
         gone.into_iter().for_each(|host| self.crash(host));
+        self.revive();
+    }
+
+    /// Starts nodes that halted again, as a supervisor does: after they have written down which epoch
+    /// others know of them.
+    ///
+    /// # Panics
+    /// Where one halted that has never lost what it keeps: nothing can make it look like a copy.
+    fn revive(&mut self) {
+        for host in self.hosts() {
+            if let Some(halt) = self.world.halted(host).cloned()
+                && self.world.mesh(host).is_none()
+            {
+                assert!(self.forgetful.contains(&host), "{host:?} halted: {halt:?}");
+                self.paused.remove(&host);
+                self.stopping.remove(&host);
+                self.restart(host);
+            }
+        }
     }
 
     /// The faults are over: what was cut heals, who is paused goes on, and who is dead or about to stop
@@ -445,9 +469,20 @@ impl Scene {
     /// bound.
     pub fn settle(&mut self, mut holds: impl FnMut(&World) -> bool) -> bool {
         let hosts = self.hosts();
-        self.world.run_until(healed(&self.config), |world| {
-            is_full_mesh(world, &hosts) && holds(world)
-        })
+        let end = self.world.now() + healed(&self.config);
+        loop {
+            let mut settled = false;
+            let rest = end.since(self.world.now());
+            self.world.run_until(rest, |world| {
+                let halted = |host: &HostId| world.halted(*host).is_some();
+                settled = is_full_mesh(world, &hosts) && holds(world);
+                settled || hosts.iter().any(halted)
+            });
+            if settled || end <= self.world.now() {
+                return settled;
+            }
+            self.revive();
+        }
     }
 
     fn touch(&mut self, host: HostId) {

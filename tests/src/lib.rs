@@ -16,12 +16,14 @@ pub mod ws_client;
 /// How a property is tried: so many cases, or as many as `PROPTEST_CASES` says. A failure is shrunk and
 /// printed, not written beside the sources: what it teaches becomes a test with a name.
 pub fn cases(usual: u32) -> proptest::test_runner::Config {
-    let default = proptest::test_runner::Config::default();
-    let asked = std::env::var_os("PROPTEST_CASES").is_some();
-    proptest::test_runner::Config {
-        cases: if asked { default.cases } else { usual },
-        max_shrink_iters: 4_000,
-        failure_persistence: None,
-        ..default
+    let asked = |name: &str| std::env::var_os(name).is_some();
+    let mut config = proptest::test_runner::Config::default();
+    if !asked("PROPTEST_CASES") {
+        config.cases = usual;
     }
+    if !asked("PROPTEST_MAX_SHRINK_ITERS") {
+        config.max_shrink_iters = 4_000;
+    }
+    config.failure_persistence = None;
+    config
 }
