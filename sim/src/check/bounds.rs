@@ -93,7 +93,10 @@ impl Checks {
                 ..
             }
         );
-        let mut replies = about_routes.then(Replies::default);
+        // The frame that opens a link is answered, and what opening a link asks for is asked besides.
+        let opens = |output: &Output| matches!(output, Output::Note(Note::Linked(_)));
+        let counts = about_routes && !outputs.iter().any(opens);
+        let mut replies = counts.then(Replies::default);
         let mut halted = false;
         for output in outputs {
             match output {
