@@ -39,9 +39,11 @@ fn hear(mesh: &mut Mesh, link: LinkId, frame: impl Into<Frame>) -> Vec<(LinkId, 
 fn handle(mesh: &mut Mesh, input: Input) -> Vec<(LinkId, Frame)> {
     mesh.handle(NOW, input);
     let outputs = std::iter::from_fn(|| mesh.poll_output());
-    let sent = outputs.filter_map(|output| match output {
-        Output::Send { link, envelope } => Some((link, envelope.frame)),
-        _ => None,
+    let sent = outputs.filter_map(|output| {
+        let Output::Send { link, envelope } = output else {
+            return None;
+        };
+        Some((link, envelope.frame))
     });
     sent.collect()
 }
