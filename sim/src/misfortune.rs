@@ -21,6 +21,8 @@ pub enum Fault {
     LostData,
     /// The same, and its data directory is put back from an older copy.
     OldData,
+    /// The same, but its peers are not told: to them it falls silent.
+    PowerOff,
     /// A tenth to a half of all nodes are killed at once.
     MassCrash,
     /// A node is told to stop, and started again.
@@ -45,7 +47,7 @@ pub enum Fault {
 
 impl Fault {
     /// All kinds, from the mild to the harsh.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Reset,
         Self::Crash,
         Self::Stop,
@@ -55,6 +57,7 @@ impl Fault {
         Self::BadLink,
         Self::Slow,
         Self::Skew,
+        Self::PowerOff,
         Self::LostData,
         Self::OldData,
         Self::Split,
@@ -65,6 +68,7 @@ impl Fault {
     pub fn name(self) -> &'static str {
         match self {
             Self::Crash => "crash",
+            Self::PowerOff => "power off",
             Self::LostData => "lost data",
             Self::OldData => "old data",
             Self::MassCrash => "mass crash",
@@ -94,7 +98,7 @@ impl Rates {
     pub fn draw(level: Level, chance: &mut Chance) -> Self {
         let (kinds, seconds, lasting) = match level {
             Level::None => return Self::default(),
-            Level::Light => (&Fault::ALL[..9], (10, 60), (200, 8_000)),
+            Level::Light => (&Fault::ALL[..10], (10, 60), (200, 8_000)),
             Level::Heavy => (&Fault::ALL[..], (3, 30), (50, 20_000)),
         };
         let ms = Duration::from_millis;
@@ -221,7 +225,9 @@ impl Misfortune {
     pub fn strike(&mut self, world: &mut World, fault: Fault) {
         let lasting = self.chance.duration(self.rates.lasting);
         let struck = match fault {
-            Fault::Crash | Fault::LostData | Fault::OldData => self.kill(world, fault, lasting),
+            Fault::Crash | Fault::PowerOff | Fault::LostData | Fault::OldData => {
+                self.kill(world, fault, lasting)
+            }
             Fault::Stop => {
                 if let Some(host) = self.victim(world) {
                     self.stop(world, host, lasting);
@@ -234,7 +240,7 @@ impl Misfortune {
             }
             Fault::MassCrash => {
                 let share = u32::try_from(self.chance.within((10, 50))).expect("50 at most");
-                self.crash_share(world, Probability::percent(share), lasting);
+                self.kill_share(world, Fault::Crash, Probability::percent(share), lasting);
                 None
             }
             Fault::Split => {
@@ -282,22 +288,28 @@ impl Misfortune {
         } else {
             (fault == Fault::LostData).then(Backup::default)
         };
-        world.crash(host);
+        end_life(world, fault, host);
         self.relieve_after(world, lasting, Remedy::Start(host, backup));
         Some(())
     }
 
-    /// Kills a share of the nodes that run, at least one; they start again after so long.
-    pub fn crash_share(&mut self, world: &mut World, share: Probability, lasting: Duration) {
+    /// Kills a share of the nodes that run, at least one, in that way; they start again after so long.
+    pub fn kill_share(
+        &mut self,
+        world: &mut World,
+        fault: Fault,
+        share: Probability,
+        lasting: Duration,
+    ) {
         let mut running: Vec<HostId> = world.hosts().filter(|host| world.runs(*host)).collect();
         let millionths = share.as_millionths() as usize;
         let count = (running.len() * millionths).div_ceil(1_000_000);
         for _ in 0..count {
             let at = self.chance.below(running.len() as u64) as usize;
             let host = running.swap_remove(at);
-            world.crash(host);
+            end_life(world, fault, host);
             self.relieve_after(world, lasting, Remedy::Start(host, None));
-            self.count(Fault::Crash.name());
+            self.count(fault.name());
         }
     }
 
@@ -428,5 +440,13 @@ impl Misfortune {
             }
             Remedy::Repair(a, b) => world.set_link(a, b, None),
         }
+    }
+}
+
+fn end_life(world: &mut World, fault: Fault, host: HostId) {
+    if fault == Fault::PowerOff {
+        world.power_off(host);
+    } else {
+        world.crash(host);
     }
 }

@@ -264,6 +264,17 @@ impl Network {
         told
     }
 
+    /// A host is without power: its ends are gone, and the others are told nothing.
+    pub fn silence_host(&mut self, host: HostId) {
+        let ends: Vec<End> = self.halves.range(ends_of(host)).map(|(e, _)| *e).collect();
+        for end in ends {
+            let other = self.halves.remove(&end).map(|half| half.other);
+            if let Some(half) = other.and_then(|other| self.halves.get_mut(&other)) {
+                half.broken = true;
+            }
+        }
+    }
+
     /// Closes all connections of a host: the other ends.
     pub fn close_host(&mut self, host: HostId) -> Vec<End> {
         let ends: Vec<End> = self.halves.range(ends_of(host)).map(|(e, _)| *e).collect();

@@ -85,6 +85,13 @@ pub enum Deed {
         /// After this time.
         lasting: Duration,
     },
+    /// Nodes lose their power, of which their peers are not told, and start again.
+    PowerOff {
+        /// Their share.
+        share: Probability,
+        /// After this time.
+        lasting: Duration,
+    },
     /// Each node in turn is told to stop, and started again once it has.
     Restart {
         /// From one to the next.
@@ -181,6 +188,9 @@ impl fmt::Display for Step {
             Deed::Grow { within } => write!(f, "the other nodes start within {}", s(within)),
             Deed::Crash { share, lasting } => {
                 write!(f, "{share} of nodes crash for {}", s(lasting))
+            }
+            Deed::PowerOff { share, lasting } => {
+                write!(f, "{share} of nodes lose power for {}", s(lasting))
             }
             Deed::Restart { every } => {
                 write!(f, "nodes stop and start, one every {}", s(every))

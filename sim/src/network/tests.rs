@@ -125,6 +125,16 @@ fn a_cut_into_which_nothing_was_sent_leaves_the_connection() {
 }
 
 #[test]
+fn a_host_without_power_is_silent_and_nobody_is_told() {
+    let (mut network, a, b) = network(Config::default());
+    network.silence_host(A);
+    assert!(!network.is_open(a) && network.is_open(b));
+    let sent = network.send(b, Lane::Data, 1, Instant(0));
+    assert_eq!(sent, Fate::Cut { to: a });
+    assert_eq!(network.close(b), [b]);
+}
+
+#[test]
 fn a_reset_tells_both_ends() {
     let (mut network, a, b) = network(Config::default());
     assert_eq!(network.reset(B, A), [b, a]);

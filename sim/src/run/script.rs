@@ -5,7 +5,7 @@ use std::time::Duration;
 use mesh::time::Instant;
 
 use crate::crowd::Crowd;
-use crate::misfortune::Misfortune;
+use crate::misfortune::{Fault, Misfortune};
 use crate::options::Options;
 use crate::queue::Queue;
 use crate::scenario::Deed;
@@ -27,7 +27,7 @@ enum Act {
     Go(Probability, Duration),
     Start(HostId),
     Stop(HostId),
-    Crash(Probability, Duration),
+    Kill(Fault, Probability, Duration),
     Split(Probability, Duration),
     Cut(Duration),
 }
@@ -42,7 +42,14 @@ impl Script {
                 Deed::Come { share, within } => script.agenda.plan(at, Act::Come(share, within)),
                 Deed::Go { share, within } => script.agenda.plan(at, Act::Go(share, within)),
                 Deed::Crash { share, lasting } => {
-                    script.agenda.plan(at, Act::Crash(share, lasting));
+                    script
+                        .agenda
+                        .plan(at, Act::Kill(Fault::Crash, share, lasting));
+                }
+                Deed::PowerOff { share, lasting } => {
+                    script
+                        .agenda
+                        .plan(at, Act::Kill(Fault::PowerOff, share, lasting));
                 }
                 Deed::Split { share, lasting } => {
                     script.agenda.plan(at, Act::Split(share, lasting));
@@ -90,7 +97,9 @@ impl Script {
                 Act::Go(share, within) => crowd.leave(now, share, within),
                 Act::Start(host) => misfortune.start(world, host),
                 Act::Stop(host) => misfortune.stop(world, host, RESTART),
-                Act::Crash(share, lasting) => misfortune.crash_share(world, share, lasting),
+                Act::Kill(fault, share, lasting) => {
+                    misfortune.kill_share(world, fault, share, lasting);
+                }
                 Act::Split(share, lasting) => misfortune.split(world, share, lasting),
                 Act::Cut(lasting) => misfortune.cut(world, HostId(0), HostId(1), lasting),
             }

@@ -57,6 +57,7 @@ enum Kind {
     Go,
     Grow,
     Crash,
+    PowerOff,
     Restart,
     Split,
     Flap,
@@ -139,6 +140,10 @@ fn step(line: Spanned<Line>) -> Result<Step, Wrong> {
             within: time("within", &mut line.within)?,
         },
         Kind::Crash => Deed::Crash {
+            share: share()?,
+            lasting: time("lasting", &mut line.lasting)?,
+        },
+        Kind::PowerOff => Deed::PowerOff {
             share: share()?,
             lasting: time("lasting", &mut line.lasting)?,
         },

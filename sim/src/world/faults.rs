@@ -52,6 +52,20 @@ impl World {
     /// Kills a host's node at once: connections break, unflushed appends are lost.
     pub fn crash(&mut self, id: HostId) {
         self.trace_fault(id, "crash", None);
+        self.end_life(id);
+        for end in self.network.close_host(id) {
+            self.plan_link_down(end);
+        }
+    }
+
+    /// Takes the power from a host: as a crash, but nobody is told that connections broke.
+    pub fn power_off(&mut self, id: HostId) {
+        self.trace_fault(id, "power off", None);
+        self.end_life(id);
+        self.network.silence_host(id);
+    }
+
+    fn end_life(&mut self, id: HostId) {
         self.set_tick(id, None);
         self.checks.on_crash(self.now, id);
         let host = self.host_mut(id);
@@ -66,9 +80,6 @@ impl World {
             }
         }
         self.peers.retain(|end, _| end.host != id);
-        for end in self.network.close_host(id) {
-            self.plan_link_down(end);
-        }
     }
 
     /// Takes away what a host's node has kept: disk, member list, epoch. Its identity stays.
