@@ -222,3 +222,27 @@ fn the_libraries_that_know_the_outside_are_used_in_one_place() {
     }
     report(&complaints);
 }
+
+#[test]
+fn every_test_that_the_architecture_names_is_there() {
+    let page = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("a page");
+    let rows = page.lines().filter(|line| line.starts_with("| "));
+    // A test's name is a sentence: at least four words.
+    let is_test = |name: &&str| name.matches('_').count() > 2 && !name.contains('/');
+    let named: Vec<&str> = rows
+        .flat_map(|row| row.split('`'))
+        .filter(is_test)
+        .collect();
+    assert!(named.len() > 19, "the table of invariants names its tests");
+    let all = rust_files();
+    let is_there = |name: &str| {
+        let function = format!("fn {name}(");
+        all.iter().any(|(_, text)| text.contains(&function))
+    };
+    let missing = named.iter().filter(|name| !is_there(name));
+    report(
+        &missing
+            .map(|name| format!("ARCHITECTURE.md: no test is called `{name}`"))
+            .collect::<Vec<_>>(),
+    );
+}
