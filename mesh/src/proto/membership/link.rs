@@ -332,6 +332,7 @@ impl Membership {
         }
         peer.links.push(id);
         peer.helper = None;
+        peer.refuted = 0;
         let (first, epoch) = (peer.links.len() == 1, peer.record.epoch);
         self.end_round(node);
         self.timers.cancel(Timer::Check(node));

@@ -29,6 +29,8 @@ pub(super) struct Peer {
     pub(super) round: Option<u64>,
     /// Who could not reach it; kept also where this node itself can, to pass on the refutation.
     pub(super) suspicion: Option<Suspicion>,
+    /// Refutations heard since this node itself last had a way to it.
+    pub(super) refuted: u32,
     /// The last sign of life, as far as it is not noted at a link.
     pub(super) heard: Instant,
     /// Where it was seen: an address that worked, or one made from where it came from.

@@ -31,6 +31,9 @@ const ASKS: u32 = 8;
 /// Every so many intervals a member without a link is probed again.
 const CHECK_INTERVALS: u32 = 4;
 
+/// So many times in a row a refutation doubles that interval: up to 8 s.
+const REFUTED_MAX: u32 = 3;
+
 /// One question about one member.
 #[derive(Debug)]
 pub(super) struct Round {
@@ -300,6 +303,7 @@ impl Membership {
         if peer.phase == Phase::Stopped || peer.state == State::Left {
             return;
         }
+        peer.refuted = 0;
         let before = peer.helper.replace(helper);
         let links = peer.links.clone();
         self.end_round(node);
@@ -336,6 +340,18 @@ impl Membership {
 
     fn check_again(&mut self, now: Now, node: NodeId) {
         let at = now.at + CHECK_INTERVALS * self.config.heartbeat;
+        self.timers.set(Timer::Check(node), at);
+    }
+
+    /// A member to which this node has no way has refuted its suspicion: it lives where others can
+    /// reach it. It is looked for ever more rarely, else it would be accused and refute for ever.
+    pub(super) fn check_later(&mut self, now: Now, node: NodeId) {
+        let Some(peer) = self.peers.get_mut(&node) else {
+            return;
+        };
+        let times = 1 << peer.refuted.min(REFUTED_MAX);
+        peer.refuted += 1;
+        let at = now.at + times * CHECK_INTERVALS * self.config.heartbeat;
         self.timers.set(Timer::Check(node), at);
     }
 

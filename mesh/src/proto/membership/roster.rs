@@ -290,6 +290,7 @@ impl Membership {
             down: down.then(|| Since::ago(now.at, age)),
             links: Vec::new(),
             helper: None,
+            refuted: 0,
             round: None,
             suspicion: None,
             heard: now.at,

@@ -260,7 +260,7 @@ impl Membership {
             self.become_alive(now, node, out);
         }
         if !self.has_evidence(node) {
-            self.timers.set_earlier(Timer::Check(node), now.at);
+            self.check_later(now, node);
         }
         self.judge_isolation(out);
     }

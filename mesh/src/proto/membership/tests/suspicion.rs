@@ -42,6 +42,22 @@ fn of_two_members_the_timer_alone_decides() {
 }
 
 #[test]
+fn who_has_no_way_to_a_member_that_refutes_accuses_it_ever_more_rarely() {
+    let mut world = World::meshed(4);
+    // 1 hears nothing of 0 by itself or any one other; by way of 3 and 2 it hears that 0 lives.
+    for (from, to) in [(0, 1), (0, 2), (1, 3)] {
+        world.cut_one_way(from, to);
+    }
+    world.run(secs(30));
+    let accused = world.counter(1, "membership_suspicions_total");
+    assert!((2..=6).contains(&accused), "{accused}");
+    assert_ne!(world.state(1, 0), Some(State::Down));
+    world.heal();
+    world.run(secs(70));
+    world.assert_meshed();
+}
+
+#[test]
 fn of_three_members_two_observers_decide() {
     let mut world = World::meshed(3);
     world.power_off(2);
