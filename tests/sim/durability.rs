@@ -18,7 +18,7 @@ const USERS: usize = 3;
 
 /// One thing that happens. Numbers are taken modulo what there is.
 #[derive(Debug, Clone)]
-enum Operation {
+pub(crate) enum Operation {
     /// A user writes, by way of a host, with so many copies or none asked for.
     Write {
         host: u16,
@@ -228,6 +228,17 @@ impl Run {
     }
 }
 
+/// What was acknowledged is there once, in one order for all, and listed, after all this.
+pub(crate) fn run(seed: u64, count: u16, operations: &[Operation]) -> Result<(), TestCaseError> {
+    let mut run = Run::new(seed, count);
+    run.scene.run_for(Duration::from_secs(2));
+    for operation in operations {
+        run.apply(operation);
+    }
+    run.calm()?;
+    run.check()
+}
+
 proptest! {
     #![proptest_config(tests::cases(48))]
 
@@ -237,12 +248,6 @@ proptest! {
         count in 1..6u16,
         operations in proptest::collection::vec(operation(), 0..60),
     ) {
-        let mut run = Run::new(seed, count);
-        run.scene.run_for(Duration::from_secs(2));
-        for operation in &operations {
-            run.apply(operation);
-        }
-        run.calm()?;
-        run.check()?;
+        run(seed, count, &operations)?;
     }
 }

@@ -3,7 +3,7 @@
 use mesh::proto::Config;
 use tests::faults::{Fault, Wear};
 
-use super::convergence::{Operation, run};
+use super::{convergence, durability};
 
 const CLEAN: Wear = Wear {
     loss: 0,
@@ -15,17 +15,24 @@ const CLEAN: Wear = Wear {
     rate: None,
 };
 
-/// A history: the sentence, the seed, how many hosts, how worn all links are, and what
+/// A history of routes: the sentence, the seed, how many hosts, how worn all links are, and what
 /// happens.
-type History = (&'static str, u64, u16, Option<Wear>, fn() -> Vec<Operation>);
+type OfRoutes = (
+    &'static str,
+    u64,
+    u16,
+    Option<Wear>,
+    fn() -> Vec<convergence::Operation>,
+);
 
-const HISTORIES: [History; 3] = [
+const OF_ROUTES: [OfRoutes; 3] = [
     (
         "a request for routes that came twice, the second time late, leaves its author fed",
         2_944_486_720_057_011_629,
         3,
         None,
         || {
+            use convergence::Operation;
             let wear = Wear {
                 duplicate: 27,
                 reorder: 1,
@@ -55,6 +62,7 @@ const HISTORIES: [History; 3] = [
         5,
         None,
         || {
+            use convergence::Operation;
             vec![
                 Operation::Fault(Fault::Crash { host: 0 }),
                 Operation::Fault(Fault::Join { contact: 0 }),
@@ -74,6 +82,7 @@ const HISTORIES: [History; 3] = [
             ..CLEAN
         }),
         || {
+            use convergence::Operation;
             vec![
                 Operation::Fault(Fault::RestartEmpty { host: 1 }),
                 Operation::Fault(Fault::Wait { ms: 19 }),
@@ -83,10 +92,47 @@ const HISTORIES: [History; 3] = [
     ),
 ];
 
+/// A history of messages: the sentence, the seed, how many hosts, and what happens.
+type OfMessages = (&'static str, u64, u16, fn() -> Vec<durability::Operation>);
+
+const OF_MESSAGES: [OfMessages; 1] = [(
+    "a message that was stored, but not listed before its node died, is listed before its retry is answered",
+    0,
+    1,
+    || {
+        use durability::Operation;
+        let write = |from| Operation::Write {
+            host: 0,
+            from,
+            to: 0,
+            copies: None,
+        };
+        vec![
+            write(0),
+            Operation::Fault(Fault::Wait { ms: 1 }),
+            write(1),
+            Operation::Fault(Fault::Pause { host: 0 }),
+            Operation::Fault(Fault::Wait { ms: 1 }),
+            Operation::Fault(Fault::Crash { host: 0 }),
+            Operation::Fault(Fault::Restart { host: 0 }),
+            Operation::Retry {
+                message: 1,
+                host: 0,
+            },
+        ]
+    },
+)];
+
 #[test]
 fn what_failed_once_does_not_fail_again() {
-    for (lesson, seed, hosts, wear, operations) in HISTORIES {
-        if let Err(failure) = run(seed, hosts, &Config::default(), wear, &operations()) {
+    for (lesson, seed, hosts, wear, operations) in OF_ROUTES {
+        let config = Config::default();
+        if let Err(failure) = convergence::run(seed, hosts, &config, wear, &operations()) {
+            panic!("{lesson}: {failure}");
+        }
+    }
+    for (lesson, seed, hosts, operations) in OF_MESSAGES {
+        if let Err(failure) = durability::run(seed, hosts, &operations()) {
             panic!("{lesson}: {failure}");
         }
     }

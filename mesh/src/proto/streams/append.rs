@@ -15,7 +15,7 @@ use crate::proto::outbox::Outbox;
 use crate::proto::output::Ticket;
 use crate::proto::streams::deliver::Keep;
 use crate::proto::streams::message::{Ack, AppendId, Verdict, is_valid};
-use crate::proto::streams::pending::{Pending, Stage, Standing, Waiter};
+use crate::proto::streams::pending::{Pending, Stage, Standing, Targets, Waiter};
 use crate::proto::streams::{AppendError, Appended, Event, Streams, Surroundings};
 use crate::time::Instant;
 
@@ -114,7 +114,7 @@ impl Streams {
             }
             // About an id that a smaller one has replaced.
             Verdict::Flushed | Verdict::Full => true,
-            Verdict::Twin(twin) => self.on_twin(near, from, number, twin, out),
+            Verdict::Twin(twin) => self.on_twin(near, number, twin, out),
         };
         if !known {
             self.stats.messages_refused += 1;
@@ -126,7 +126,6 @@ impl Streams {
     fn on_twin(
         &mut self,
         near: impl Surroundings,
-        from: NodeId,
         number: u64,
         twin: SharedEvent,
         out: &mut Outbox,
@@ -137,8 +136,9 @@ impl Streams {
         if pending.stage == Stage::Draft {
             return false;
         }
+        // Another replica told of it before, and all have been asked to keep it since.
         if twin.id == pending.event.id {
-            return pending.targets.answer(from, Standing::Flushed);
+            return true;
         }
         if !twin.is_twin_of(&pending.event) || !is_valid(&twin) {
             return false;
@@ -146,25 +146,36 @@ impl Streams {
         if twin.id > pending.event.id {
             return true;
         }
-        let same_body = twin.same_body(&pending.event);
-        let Some(round) = pending.round.checked_add(1).filter(|_| same_body) else {
+        let Some(round) = pending.round.checked_add(1) else {
             self.conflict(number);
             return true;
         };
-        self.stats.ids_adopted += 1;
-        pending.event = twin;
-        pending.duplicate = true;
         pending.round = round;
-        pending.stage = Stage::Stamped;
-        pending.targets.restart(from);
-        let again = Keep {
-            nodes: pending.targets.renew(),
-            append: AppendId { number, round },
-        };
-        let (event, stream) = (pending.event.clone(), pending.stream);
-        self.send_to_keep(near, stream, &event, again, out);
-        self.offer(near, number, out);
+        self.stats.ids_adopted += u64::from(twin.same_body(&pending.event));
+        self.adopt(near, number, twin, out);
         true
+    }
+
+    /// A stored event of the same name takes the place of this one and is offered as if it were new. No
+    /// copy counts before its disk is asked again: its node may have died before it listed the stream.
+    pub(super) fn adopt(
+        &mut self,
+        near: impl Surroundings,
+        number: u64,
+        stored: SharedEvent,
+        out: &mut Outbox,
+    ) {
+        let Some(pending) = pending_mut(&mut self.pending, &mut self.offers, number) else {
+            return;
+        };
+        if !pending.event.same_body(&stored) {
+            return self.conflict(number);
+        }
+        pending.event = stored;
+        pending.duplicate = true;
+        pending.stage = Stage::Stamped;
+        pending.targets = Targets::default();
+        self.offer(near, number, out);
     }
 
     /// Answers those who waited for no more disks than have flushed.

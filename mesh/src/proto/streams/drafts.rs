@@ -4,13 +4,13 @@
 //! draft ── not ready, or others of its session go first ── waits
 //!   │ fresh nonce            any other nonce: looked up at the replicas
 //!   │                          │ nowhere            │ found
-//!   └── stamped with an id ────┘                    └─ that event, with the disks that have it
+//!   └── stamped with an id ────┘                    └─ that event takes its place
 //!              │                                                  │
 //!              └─────────────── offered to replicas ──────────────┘
 //! ```
 
 use crate::event::{Event as Fact, SharedEvent};
-use crate::id::{EventId, NodeId, SessionId, StreamId};
+use crate::id::{EventId, SessionId, StreamId};
 use crate::proto::outbox::Outbox;
 use crate::proto::output::Ticket;
 use crate::proto::streams::append::{BUSY, SLICE, name};
@@ -39,8 +39,8 @@ pub(super) struct LookedUp {
     pub(super) number: u64,
     pub(super) session: SessionId,
     pub(super) stream: StreamId,
-    /// The event of that nonce with the smallest id, and the nodes whose disks hold it.
-    pub(super) found: Option<(SharedEvent, Vec<NodeId>)>,
+    /// The event of that nonce with the smallest id.
+    pub(super) found: Option<SharedEvent>,
 }
 
 impl Streams {
@@ -291,7 +291,7 @@ impl Streams {
                 found,
             } = ended;
             match found {
-                Some((event, holders)) => self.found(near, number, event, holders, out),
+                Some(stored) => self.adopt(near, number, stored, out),
                 None => self.stamp(near, clock, number, out),
             }
             self.lanes.leave(session, stream);
@@ -323,29 +323,6 @@ impl Streams {
             stream,
             found: None,
         });
-    }
-
-    /// A draft's nonce names a stored event: that one takes its place.
-    fn found(
-        &mut self,
-        near: impl Surroundings,
-        number: u64,
-        event: SharedEvent,
-        holders: Vec<NodeId>,
-        out: &mut Outbox,
-    ) {
-        let Some(pending) = self.pending.get_mut(&number) else {
-            return;
-        };
-        if !pending.event.same_body(&event) {
-            return self.conflict(number);
-        }
-        pending.event = event;
-        pending.stage = Stage::Stamped;
-        pending.duplicate = true;
-        pending.targets = Targets::holding(holders);
-        self.conclude(near, number);
-        self.offer(near, number, out);
     }
 
     /// Gives a draft its id and sends it.

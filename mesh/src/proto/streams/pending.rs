@@ -79,12 +79,6 @@ pub(super) enum Standing {
 pub(super) struct Targets(Vec<(NodeId, Standing)>);
 
 impl Targets {
-    /// Replicas that are known to hold the event.
-    pub(super) fn holding(nodes: Vec<NodeId>) -> Self {
-        let flushed = |node| (node, Standing::Flushed);
-        Self(nodes.into_iter().map(flushed).collect())
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -160,17 +154,6 @@ impl Targets {
         asked.map(|&(node, _)| node).collect()
     }
 
-    /// Another event takes the place of this one: `holder` has it, all others are asked for it again.
-    pub(super) fn restart(&mut self, holder: NodeId) {
-        for (node, standing) in &mut self.0 {
-            if *node == holder {
-                *standing = Standing::Flushed;
-            } else if *standing != Standing::Lost {
-                *standing = Standing::Asked;
-            }
-        }
-    }
-
     fn count(&self, standing: Standing) -> usize {
         self.0
             .iter()
@@ -220,15 +203,5 @@ mod tests {
         assert!(targets.answer(node(1), Standing::Full));
         assert!(!targets.answer(node(5), Standing::Flushed));
         assert_eq!(targets.copies(), 1);
-    }
-
-    #[test]
-    fn after_an_adoption_only_the_holder_counts() {
-        let mut targets = Targets::default();
-        targets.fill(order(), |_| true);
-        targets.answer(node(1), Standing::Flushed);
-        targets.restart(node(2));
-        assert_eq!(targets.copies(), 1);
-        assert_eq!(targets.renew(), [node(1), node(3)]);
     }
 }

@@ -323,16 +323,10 @@ impl Streams {
         }
     }
 
-    fn finish_nonce(
-        &mut self,
-        asker: Asker,
-        found: Option<(SharedEvent, Vec<NodeId>)>,
-        complete: Completeness,
-    ) {
+    fn finish_nonce(&mut self, asker: Asker, found: Option<SharedEvent>, complete: Completeness) {
         match asker {
             Asker::Client(ticket) => {
-                let event = found.map(|(event, _)| event);
-                self.answer(ticket, Answer::Nonce(event), complete);
+                self.answer(ticket, Answer::Nonce(found), complete);
             }
             Asker::LookUp {
                 number,
@@ -472,21 +466,11 @@ fn bounded(query: Query) -> Query {
     }
 }
 
-/// The event with the smallest id, and the nodes that hold it on disk.
-fn smallest(
-    answers: Vec<(NodeId, Answer)>,
-    seen: Option<SharedEvent>,
-) -> Option<(SharedEvent, Vec<NodeId>)> {
-    let mut smallest = seen.map(|event| (event, Vec::new()));
-    for (node, answer) in answers {
-        let Answer::Nonce(Some(event)) = answer else {
-            continue;
-        };
-        match &mut smallest {
-            Some((least, holders)) if least.id == event.id => holders.push(node),
-            Some((least, _)) if least.id < event.id => {}
-            Some(_) | None => smallest = Some((event, vec![node])),
-        }
-    }
-    smallest
+/// The event with the smallest id.
+fn smallest(answers: Vec<(NodeId, Answer)>, seen: Option<SharedEvent>) -> Option<SharedEvent> {
+    let stored = answers.into_iter().filter_map(|(_, answer)| match answer {
+        Answer::Nonce(event) => event,
+        Answer::Events { .. } | Answer::Heads(_) => None,
+    });
+    stored.chain(seen).min_by_key(|event| event.id)
 }

@@ -156,8 +156,9 @@ fn a_copy_of_an_id_that_was_given_up_is_no_copy_of_the_one_adopted() {
     let (mut world, ticket, twin) = with_twin(-500);
     say(&mut world, 1, 0, Verdict::Twin(twin.clone()));
     say(&mut world, 2, 0, Verdict::Flushed);
-    assert_eq!(world.result(0, ticket), None);
     say(&mut world, 2, 1, Verdict::Flushed);
+    assert_eq!(world.result(0, ticket), None);
+    say(&mut world, 1, 1, Verdict::Flushed);
     let appended = world.appended(0, ticket);
     assert_eq!((appended.id, appended.copies), (twin.id, 2));
 }
