@@ -430,3 +430,6 @@ impl Misfortune {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
