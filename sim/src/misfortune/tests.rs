@@ -60,10 +60,8 @@ fn a_fault_is_counted_where_it_struck() {
     for fault in Fault::ALL {
         let (mut world, mut misfortune) = (met(2), misfortune());
         misfortune.strike(&mut world, fault);
-        let name = match fault {
-            Fault::MassCrash => Fault::Crash.name(),
-            other => other.name(),
-        };
+        let mass = fault == Fault::MassCrash;
+        let name = if mass { Fault::Crash } else { fault }.name();
         assert!(misfortune.counts()[name] >= 1, "{fault:?}");
         world
             .hosts()
