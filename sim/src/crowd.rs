@@ -111,6 +111,7 @@ impl Crowd {
             1 => self.go(world, user, client, Closing::Lost),
             // It is elsewhere before its connection here is known to be lost.
             2 => {
+                self.user_mut(user).client = None;
                 self.come(world, user);
                 world.close(client, Closing::Lost);
                 world.forget(client);
@@ -209,3 +210,6 @@ impl Crowd {
         &mut self.users[user as usize]
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,13 +4,10 @@
 //! same report, byte for byte. Exit status: 0 all invariants held and everything converged, 1 one broke
 //! (the last line is the command that replays it), 2 wrong usage.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command line program speaks there"
-)]
+#![allow(clippy::print_stderr, reason = "a command line program speaks there")]
 
-use std::io::{IsTerminal as _, Write as _};
+use std::fmt::Display;
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -37,7 +34,10 @@ Examples:
   chinwag-sim --scenario split-brain              a named scenario; `chinwag-sim scenarios` lists them
   chinwag-sim --scenario quiet --json > A.json    a report for comparing
   chinwag-sim compare A.json B.json               what changed between two reports
-  chinwag-sim replay 7 --faults heavy             the same run again, step by step";
+  chinwag-sim replay 7 --faults heavy             the same run again, step by step
+
+Exit status: 0 all invariants held and all nodes agreed; 1 they did not, and what is printed last is the \
+command that replays it; 2 wrong usage.";
 
 #[derive(Parser)]
 #[command(version, about = ABOUT, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
@@ -86,9 +86,9 @@ struct ReplayArgs {
     /// Show steps from this virtual second on.
     #[arg(long, default_value_t = 0, value_name = "SECOND")]
     from: u64,
-    /// Show steps up to this virtual second.
-    #[arg(long, default_value_t = u64::MAX, value_name = "SECOND", hide_default_value = true)]
-    until: u64,
+    /// Show steps before this virtual second [default: to the end].
+    #[arg(long, value_name = "SECOND")]
+    until: Option<u64>,
 }
 
 #[derive(Args)]
@@ -146,12 +146,21 @@ impl WishArgs {
             faults: self.faults,
             ..Wishes::default()
         };
-        Ok(match scenario {
+        let options = match scenario {
             Some(Scenario {
                 name, wishes: its, ..
             }) => Options::draw(seed, Some(name), wishes.or(its)),
             None => Options::draw(seed, None, wishes),
-        })
+        };
+        let seconds = options.seconds;
+        let late = options.steps.iter().find(|step| step.second >= seconds);
+        if let Some(step) = late {
+            return Err(format!(
+                "the step at second {} would never come: expected more seconds, got {seconds}",
+                step.second
+            ));
+        }
+        Ok(options)
     }
 
     /// The command that replays a seed with these flags.
@@ -162,7 +171,7 @@ impl WishArgs {
                 line += &format!(" --{name} {value}");
             }
         };
-        flag("scenario", self.scenario.clone());
+        flag("scenario", self.scenario.as_deref().map(quoted));
         flag("nodes", self.nodes.map(|n| n.to_string()));
         flag("users", self.users.map(|n| n.to_string()));
         flag("seconds", self.seconds.map(|n| n.to_string()));
@@ -198,9 +207,9 @@ fn run_once(args: &RunArgs) -> Result<ExitCode, String> {
     let (report, trace) = run(&options, trace, &mut |progress| bar.show(progress));
     bar.clear();
     if args.json {
-        print!("{}", report.json());
+        say(report.json())?;
     } else {
-        print!("{report}");
+        say(&report)?;
     }
     if report.outcome.held() {
         return Ok(ExitCode::SUCCESS);
@@ -210,13 +219,20 @@ fn run_once(args: &RunArgs) -> Result<ExitCode, String> {
     if args.json {
         eprintln!("{told}");
     } else {
-        println!("{told}");
+        say(format_args!("{told}\n"))?;
     }
     Ok(ExitCode::FAILURE)
 }
 
 fn replay(args: &ReplayArgs) -> Result<ExitCode, String> {
     let options = args.wishes.options(args.seed)?;
+    let until = args.until.unwrap_or(u64::MAX);
+    if until <= args.from {
+        return Err(format!(
+            "expected --until after --from {}, got {until}",
+            args.from
+        ));
+    }
     let mut out = std::io::BufWriter::new(std::io::stdout());
     let show = move |line: &str| {
         if writeln!(out, "{line}").is_err() {
@@ -225,30 +241,51 @@ fn replay(args: &ReplayArgs) -> Result<ExitCode, String> {
         }
     };
     let instant = |second: u64| Instant(second.saturating_mul(1_000_000));
-    let trace = Trace::print(show).within(instant(args.from), instant(args.until));
+    let trace = Trace::print(show).within(instant(args.from), instant(until));
     let (report, trace) = run(&options, trace, &mut |_| ());
     // It has lines yet to write.
     drop(trace);
-    println!("\n{report}");
+    say(format_args!("\n{report}\n"))?;
     if report.outcome.held() {
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{}", args.wishes.replay(args.seed));
+    say(format_args!("{}\n", args.wishes.replay(args.seed)))?;
     Ok(ExitCode::FAILURE)
 }
 
 fn compare(a: &Path, b: &Path) -> Result<ExitCode, String> {
     let read = |path| Report::read(path).map_err(|error| error.to_string());
-    print!("{}", report::compare(&read(a)?, &read(b)?));
+    say(report::compare(&read(a)?, &read(b)?))?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn list_scenarios() -> Result<ExitCode, String> {
     for (name, text) in BUILT_IN {
         let scenario = Scenario::parse(name, text).map_err(|error| error.to_string())?;
-        println!("{name:<16} {}", scenario.about);
+        say(format_args!("{name:<16} {}\n", scenario.about))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// On standard output. Whoever reads it may have seen enough before its end.
+fn say(text: impl Display) -> Result<(), String> {
+    let mut out = std::io::stdout().lock();
+    match write!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(format!("standard output: {error}"))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// As a shell takes it for one word.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+:@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// A progress bar on a terminal; a line per phase elsewhere.

@@ -450,3 +450,6 @@ fn end_life(world: &mut World, fault: Fault, host: HostId) {
         world.crash(host);
     }
 }
+
+#[cfg(test)]
+mod tests;

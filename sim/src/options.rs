@@ -186,6 +186,7 @@ impl Options {
         }
         all.extend([
             Setting::new("nodes", self.nodes),
+            Setting::new("first", self.first),
             Setting::new("users", self.users),
             Setting::new("seconds", self.seconds),
             Setting::new("latency-ms", Range(network.latency)),
@@ -193,6 +194,10 @@ impl Options {
             Setting::new("burst", network.burst),
             Setting::new("duplicate", network.duplicate),
             Setting::new("reorder", network.reorder),
+            Setting::new(
+                "late",
+                format!("{} ms", network.late.as_micros() as f64 / 1e3),
+            ),
             Setting::new(
                 "rate",
                 network
@@ -266,3 +271,6 @@ impl fmt::Display for Range {
         write!(f, "{}..{}", ms(self.0.0), ms(self.0.1))
     }
 }
+
+#[cfg(test)]
+mod tests;

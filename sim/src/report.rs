@@ -59,7 +59,8 @@ pub struct Report {
     pub false_deaths: u64,
     /// What crossed the network.
     pub traffic: Traffic,
-    /// How often a batch was sent, over all batches.
+    /// Copies sent of all batches, over the nodes that awaited each: 1 where each node got each batch
+    /// once, less where nodes got the whole set instead.
     pub copies: Ratio,
     /// Bytes of route tables, over all routes in them.
     pub table: Ratio,
@@ -103,9 +104,9 @@ pub enum Outcome {
         /// A sentence.
         why: String,
     },
-    /// The nodes did not agree in time.
+    /// The nodes did not meet, or not agree again, in time.
     Diverged {
-        /// The time that they had.
+        /// The time that they had, from the start or from when everything was healed.
         #[serde(rename = "bound_us", with = "micros")]
         bound: Duration,
         /// What differed then, a sentence each.

@@ -55,6 +55,8 @@ struct Run<'a> {
     misfortune: Misfortune,
     script: Script,
     timeline: Timeline,
+    /// When the second that goes on is over.
+    second_at: Instant,
     /// Bytes sent and faults by the end of the last second that the timeline shows.
     bytes: u64,
     counts: BTreeMap<&'static str, u64>,
@@ -93,6 +95,7 @@ impl<'a> Run<'a> {
             misfortune: Misfortune::new(options.rates.clone(), chance("misfortune"), now),
             script: Script::default(),
             timeline: Timeline::default(),
+            second_at: now + Duration::from_secs(1),
             bytes: 0,
             counts: BTreeMap::new(),
             healed_at: None,
@@ -130,7 +133,8 @@ impl<'a> Run<'a> {
     fn meet(&mut self) -> Result<(), Outcome> {
         self.world.phase("the nodes start");
         (0..self.options.first).for_each(|n| self.world.start(HostId(n)));
-        self.converge(Phase::Meeting).map(|_| ())
+        self.converge(Phase::Meeting, self.options.first)
+            .map(|_| ())
     }
 
     fn go_wrong(&mut self) {
@@ -153,25 +157,26 @@ impl<'a> Run<'a> {
         self.crowd.rest();
         self.misfortune.heal(&mut self.world);
         self.healed_at = Some(self.world.now());
-        match self.converge(Phase::Healing) {
+        match self.converge(Phase::Healing, self.options.nodes) {
             Ok(after) => Outcome::Converged { after },
             Err(outcome) => outcome,
         }
     }
 
-    /// Runs until all agree: after how long.
-    fn converge(&mut self, phase: Phase) -> Result<Duration, Outcome> {
+    /// Runs until the first so many nodes all agree: after how long.
+    fn converge(&mut self, phase: Phase, nodes: u16) -> Result<Duration, Outcome> {
         let from = self.world.now();
-        self.go_on(phase, from + BOUND, |world| world.converged().is_ok());
+        let until = |world: &World| agreed(world, nodes).is_ok();
+        self.go_on(phase, from + BOUND, until);
+        // They say that they agree: their tables must hold what they say.
+        self.world.audit_all();
         if let Some(broken) = self.broken() {
             return Err(broken);
         }
-        self.world
-            .converged()
-            .map_err(|differs| Outcome::Diverged {
-                bound: BOUND,
-                differs: vec![differs],
-            })?;
+        agreed(&self.world, nodes).map_err(|differs| Outcome::Diverged {
+            bound: BOUND,
+            differs: vec![differs],
+        })?;
         Ok(self.world.now().since(from))
     }
 
@@ -180,35 +185,38 @@ impl<'a> Run<'a> {
     fn go_on(&mut self, phase: Phase, end: Instant, until: impl Fn(&World) -> bool) {
         let start = self.world.now();
         let mut look_at = start;
-        let mut second_at = start + Duration::from_secs(1);
-        while self.world.now() < end && self.world.broken().is_none() {
+        loop {
             let now = self.world.now();
+            if self.second_at <= now {
+                self.second();
+                self.second_at = now + Duration::from_secs(1);
+                let (done, of) = (now.since(start), end.since(start));
+                (self.progress)(Progress { phase, done, of });
+            }
+            if end <= now || self.world.broken().is_some() {
+                return;
+            }
+            self.crowd.act(&mut self.world);
+            self.misfortune.act(&mut self.world);
+            self.script
+                .act(&mut self.world, &mut self.crowd, &mut self.misfortune);
             if look_at <= now {
                 if until(&self.world) {
                     return;
                 }
+                self.note_time();
                 look_at = now + LOOK_EVERY;
-            }
-            if second_at <= now {
-                self.second();
-                second_at = now + Duration::from_secs(1);
-                let (done, of) = (now.since(start), end.since(start));
-                (self.progress)(Progress { phase, done, of });
             }
             let next = [
                 Some(end),
                 Some(look_at),
-                Some(second_at),
+                Some(self.second_at),
                 self.crowd.next_at(),
                 self.misfortune.next_at(),
                 self.script.next_at(),
             ];
             let next = next.into_iter().flatten().min().expect("an end");
             self.world.run_for(next.since(now));
-            self.crowd.act(&mut self.world);
-            self.misfortune.act(&mut self.world);
-            self.script
-                .act(&mut self.world, &mut self.crowd, &mut self.misfortune);
         }
     }
 
@@ -234,7 +242,7 @@ impl<'a> Run<'a> {
         up.count() as u64
     }
 
-    /// Counts the time of all nodes that are up, to the second.
+    /// Counts the time of all nodes that are up, as exactly as it is looked.
     fn note_time(&mut self) {
         let now = self.world.now();
         let up = u32::try_from(self.nodes_up()).expect("at most 65,535 hosts");
@@ -246,6 +254,7 @@ impl<'a> Run<'a> {
 /// What came of it.
 impl Run<'_> {
     fn report(mut self, outcome: Outcome) -> (Report, Trace) {
+        self.note_time();
         if self.bytes < self.world.traffic().total().bytes {
             self.second();
         }
@@ -319,6 +328,11 @@ impl Run<'_> {
                 "batches of nodes that crashed before",
                 convergence.abandoned,
             ),
+            ("batches that were not timed", convergence.unmeasured),
+            (
+                "moves of replicas that were not compared",
+                self.world.checks().uncompared(),
+            ),
         ];
         let faults = self.misfortune.counts();
         faults
@@ -331,5 +345,18 @@ impl Run<'_> {
     }
 }
 
+/// Whether the first so many nodes all run, and agree; the first that does not, in words.
+fn agreed(world: &World, nodes: u16) -> Result<(), String> {
+    let mut first = world.hosts().take(usize::from(nodes));
+    if let Some(host) = first.find(|host| !world.is_up(*host)) {
+        let halted = world.halted(host);
+        return Err(format!("{host:?} does not run, its halt: {halted:?}"));
+    }
+    world.converged()
+}
+
 /// How often is looked whether all agree: well below what a report rounds to.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ mod drive;
 mod faults;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::time::Duration;
 
 use mesh::command::{Push, Reply};
@@ -54,8 +55,15 @@ pub const BACKLOG_MAX: usize = 65_536;
 const OUTPUTS_MAX: usize = 1_000_000;
 
 /// One of the world's hosts: a place where a node runs, with an address, an identity and a disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostId(pub u16);
+
+/// As in a trace.
+impl fmt::Debug for HostId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "h{}", self.0)
+    }
+}
 
 /// A client's session: on which host, and which of its sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -347,8 +355,9 @@ impl World {
 
     /// Sets a host's wall clock that many milliseconds ahead of the others.
     pub fn skew(&mut self, host: HostId, ms: i64) {
-        self.trace_fault(host, &format!("clock {ms:+} ms"), None);
-        self.host_mut(host).skew_ms = ms;
+        if std::mem::replace(&mut self.host_mut(host).skew_ms, ms) != ms {
+            self.trace_fault(host, &format!("clock {ms:+} ms"), None);
+        }
     }
 }
 
@@ -441,7 +450,8 @@ impl World {
             invariant: invariant.to_owned(),
             why: why.to_owned(),
         };
-        self.trace.event(self.now, None, event);
+        let host = self.broken().map(|broken| broken.host);
+        self.trace.event(self.now, host, event);
     }
 
     fn trace_fault(&mut self, host: HostId, what: &str, other: Option<HostId>) {

@@ -96,6 +96,24 @@ fn a_replay_shows_the_legend_every_step_and_the_same_report() {
 }
 
 #[test]
+fn who_reads_no_further_is_no_reason_to_panic() {
+    for command in ["run", "replay 1", "scenarios"] {
+        let flags = if command == "scenarios" {
+            ""
+        } else {
+            "--nodes 3 --users 5 --seconds 2 --faults none"
+        };
+        let line = format!("\"$0\" {command} {flags} | true; exit ${{PIPESTATUS[0]}}");
+        let output = Command::new("bash")
+            .args(["-c", &line, env!("CARGO_BIN_EXE_chinwag-sim")])
+            .output()
+            .expect("a shell runs");
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{command}: {told}");
+    }
+}
+
+#[test]
 fn reports_are_compared() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = |name: &str| folder.path().join(name).display().to_string();
@@ -122,6 +140,14 @@ fn wrong_flags_are_refused_with_what_is_expected() {
     is_refused(&["--sed", "1"], &["--sed"]);
     is_refused(&["replay"], &["SEED"]);
     is_refused(&["replay", "x"], &["x"]);
+    is_refused(
+        &["replay", "1", "--from", "5", "--until", "5"],
+        &["--until", "after --from 5"],
+    );
+    is_refused(
+        &["--scenario", "mass-crash", "--seconds", "10"],
+        &["second 10", "more seconds"],
+    );
     is_refused(&["compare", "a.json"], &["<B>"]);
     is_refused(&["dance"], &["dance"]);
 }

@@ -71,7 +71,8 @@ pub struct Convergence {
 }
 
 impl Convergence {
-    /// Copies of a batch per replica that awaited it; 1 is the least. `None`: none was made.
+    /// Copies of a batch per replica that awaited it; below 1 where replicas took the whole set instead.
+    /// `None`: none was made.
     pub fn copies_per_replica(&self) -> Option<f64> {
         (self.awaited > 0).then(|| self.copies as f64 / self.awaited as f64)
     }

@@ -56,15 +56,17 @@ impl Config {
         if self.burst <= 1 || self.loss == Probability::ONE {
             return chance.happens(self.loss);
         }
-        // A burst ends with probability 1/burst, and begins so that the share of both is right.
+        let one = u64::from(Probability::ONE.as_millionths());
+        let (loss, burst) = (u64::from(self.loss.as_millionths()), u64::from(self.burst));
+        let kept = one - loss;
+        // A burst ends with probability 1/burst, and begins so that the share of both is right. Where
+        // so much is lost that the next one would have to begin sooner than at once, bursts are longer.
         let changes = if *losing {
-            Probability::ONE.as_millionths() / self.burst
+            (one / burst).min(one * kept / loss.max(1))
         } else {
-            let loss = u64::from(self.loss.as_millionths());
-            let kept = u64::from(Probability::ONE.as_millionths()) - loss;
-            let begins = loss * u64::from(Probability::ONE.as_millionths());
-            u32::try_from(begins / (kept * u64::from(self.burst)).max(1)).unwrap_or(u32::MAX)
+            one * loss / (kept * burst).max(1)
         };
+        let changes = u32::try_from(changes).unwrap_or(u32::MAX);
         *losing ^= chance.happens(Probability::millionths(changes));
         *losing
     }

@@ -66,6 +66,19 @@ fn the_share_of_lost_frames_and_the_length_of_bursts_are_as_told() {
 }
 
 #[test]
+fn where_most_frames_are_lost_bursts_are_longer_and_the_share_is_as_told() {
+    let config = Config {
+        loss: Probability::percent(90),
+        burst: 2,
+        ..Config::default()
+    };
+    let (mut network, a, _) = network(config);
+    let lost = lost(&fates(&mut network, a, 100_000));
+    let share = lost.iter().filter(|lost| **lost).count();
+    assert!((89_000..91_000).contains(&share), "{share} of 100,000");
+}
+
+#[test]
 fn frames_are_repeated_and_overtaken_as_often_as_told() {
     let config = Config {
         duplicate: Probability::percent(10),

@@ -58,7 +58,7 @@ impl fmt::Display for Outcome {
                 let bound = us(bound);
                 write!(
                     f,
-                    "NOT HELD: nodes differed still {bound} after everything was healed"
+                    "NOT HELD: nodes differed still after {bound} in which nothing went wrong"
                 )?;
                 differs
                     .iter()

@@ -16,7 +16,7 @@ pub const FILE_MAX: u64 = 4 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// It cannot be opened or read.
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}; expected a file that `chinwag-sim --json` printed")]
     Unreadable {
         /// Which file.
         path: PathBuf,

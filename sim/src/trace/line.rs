@@ -8,8 +8,7 @@ use super::names::{Life, Names};
 use super::{Event, Fate, said};
 
 /// What the columns and signs of a trace mean.
-pub const LEGEND: &str = "\
-     seconds who    ?? whom   what
+pub const LEGEND: &str = "     seconds who    ?? whom   what
     who, whom: h3.2 is the node of host 3 in its second life, h3.? in a life that was not seen
     ->  a frame is sent    =>  it arrives        -x  it is lost       2>  it comes twice
     ++  a link is up       --  a link is down    -!  a dial failed    ..  a note for the operator

@@ -134,11 +134,20 @@ impl World {
 
     /// Each step of a host's machine takes so long from now on: what comes meanwhile waits.
     pub fn slow_down(&mut self, id: HostId, step: Duration) {
+        let host = self.host_mut(id);
+        if host.slow == step {
+            return;
+        }
+        host.slow = step;
+        let life = host.life;
         let what = format!("each step takes {step:?}");
         self.trace_fault(id, &what, None);
-        self.host_mut(id).slow = step;
         for other in self.hosts() {
             self.checks.on_disturbed(self.now, id, other);
+        }
+        // What waits comes before what it is given at once from here on.
+        if step.is_zero() {
+            self.work(id, life);
         }
     }
 
