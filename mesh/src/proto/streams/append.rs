@@ -152,17 +152,41 @@ impl Streams {
         };
         pending.round = round;
         self.stats.ids_adopted += u64::from(twin.same_body(&pending.event));
-        self.adopt(near, number, twin, out);
+        self.adopt(near, number, twin, Stage::Stamped, out);
         true
     }
 
-    /// A stored event of the same name takes the place of this one and is offered as if it were new. No
-    /// copy counts before its disk is asked again: its node may have died before it listed the stream.
-    pub(super) fn adopt(
+    /// A draft's nonce names an event on so many disks. Where they are enough for those who wait it is
+    /// kept only: it was shown.
+    pub(super) fn found(
         &mut self,
         near: impl Surroundings,
         number: u64,
         stored: SharedEvent,
+        disks: u8,
+        out: &mut Outbox,
+    ) {
+        let Some(pending) = self.pending.get(&number) else {
+            return;
+        };
+        let min_copies = self.config.min_copies;
+        let suffices = |waiter: &Waiter| enough(near, *waiter, min_copies, disks) != Enough::No;
+        let stage = if pending.waiters.iter().all(suffices) {
+            Stage::Sent
+        } else {
+            Stage::Stamped
+        };
+        self.adopt(near, number, stored, stage, out);
+    }
+
+    /// A stored event of the same name takes the place of this one and is offered from that stage on. No
+    /// copy counts before its disk is asked again: its node may have died before it listed the stream.
+    fn adopt(
+        &mut self,
+        near: impl Surroundings,
+        number: u64,
+        stored: SharedEvent,
+        stage: Stage,
         out: &mut Outbox,
     ) {
         let Some(pending) = pending_mut(&mut self.pending, &mut self.offers, number) else {
@@ -173,7 +197,7 @@ impl Streams {
         }
         pending.event = stored;
         pending.duplicate = true;
-        pending.stage = Stage::Stamped;
+        pending.stage = stage;
         pending.targets = Targets::default();
         self.offer(near, number, out);
     }

@@ -39,8 +39,8 @@ pub(super) struct LookedUp {
     pub(super) number: u64,
     pub(super) session: SessionId,
     pub(super) stream: StreamId,
-    /// The event of that nonce with the smallest id.
-    pub(super) found: Option<SharedEvent>,
+    /// The event of that nonce with the smallest id, and how many disks hold it.
+    pub(super) found: Option<(SharedEvent, u8)>,
 }
 
 impl Streams {
@@ -291,7 +291,7 @@ impl Streams {
                 found,
             } = ended;
             match found {
-                Some(stored) => self.adopt(near, number, stored, out),
+                Some((stored, disks)) => self.found(near, number, stored, disks, out),
                 None => self.stamp(near, clock, number, out),
             }
             self.lanes.leave(session, stream);

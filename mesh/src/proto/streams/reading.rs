@@ -323,10 +323,16 @@ impl Streams {
         }
     }
 
-    fn finish_nonce(&mut self, asker: Asker, found: Option<SharedEvent>, complete: Completeness) {
+    fn finish_nonce(
+        &mut self,
+        asker: Asker,
+        found: Option<(SharedEvent, u8)>,
+        complete: Completeness,
+    ) {
         match asker {
             Asker::Client(ticket) => {
-                self.answer(ticket, Answer::Nonce(found), complete);
+                let event = found.map(|(event, _)| event);
+                self.answer(ticket, Answer::Nonce(event), complete);
             }
             Asker::LookUp {
                 number,
@@ -466,11 +472,21 @@ fn bounded(query: Query) -> Query {
     }
 }
 
-/// The event with the smallest id.
-fn smallest(answers: Vec<(NodeId, Answer)>, seen: Option<SharedEvent>) -> Option<SharedEvent> {
-    let stored = answers.into_iter().filter_map(|(_, answer)| match answer {
-        Answer::Nonce(event) => event,
-        Answer::Events { .. } | Answer::Heads(_) => None,
-    });
-    stored.chain(seen).min_by_key(|event| event.id)
+/// The event with the smallest id, and how many disks hold it.
+fn smallest(
+    answers: Vec<(NodeId, Answer)>,
+    seen: Option<SharedEvent>,
+) -> Option<(SharedEvent, u8)> {
+    let mut smallest = seen.map(|event| (event, 0_u8));
+    for (_, answer) in answers {
+        let Answer::Nonce(Some(event)) = answer else {
+            continue;
+        };
+        match &mut smallest {
+            Some((least, disks)) if least.id == event.id => *disks = disks.saturating_add(1),
+            Some((least, _)) if least.id < event.id => {}
+            Some(_) | None => smallest = Some((event, 1)),
+        }
+    }
+    smallest
 }
