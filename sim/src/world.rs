@@ -513,14 +513,12 @@ impl World {
                 }
             }
             Happening::Frame(end, bytes) => {
-                if self.network.is_open(end) {
+                if let Some(from) = self.network.peer(end) {
                     let (envelope, _) = wire::decode(&bytes)
                         .expect("own frames")
                         .expect("whole frames");
-                    if let Some(from) = self.peers.get(&end) {
-                        let fate = trace::Fate::Arrived;
-                        self.trace.frame(self.now, *from, end.host, &envelope, fate);
-                    }
+                    let fate = trace::Fate::Arrived;
+                    self.trace.frame(self.now, from, end.host, &envelope, fate);
                     let link = end.link;
                     self.drive(end.host, Input::Frame { link, envelope });
                 }

@@ -60,7 +60,9 @@ pub(super) struct RoundTrips {
 }
 
 impl RoundTrips {
-    fn add(&mut self, sample: Duration) {
+    /// Adds a sample; gives the longest where that is news.
+    fn add(&mut self, sample: Duration) -> Option<Duration> {
+        let before = self.average.map(|_| self.longest());
         let sample = sample.min(ROUND_TRIP_MAX);
         let average = self.average.map_or(sample, |old| (old * 7 + sample) / 8);
         self.average = Some(average);
@@ -70,6 +72,7 @@ impl RoundTrips {
             self.longest_before = std::mem::take(&mut self.longest);
             self.samples = 0;
         }
+        Some(self.longest()).filter(|longest| before != Some(*longest))
     }
 
     /// The longest of late.
@@ -263,8 +266,7 @@ impl Membership {
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
-        let node = link.peer;
-        let Some(epoch) = self.peers.get(&node).map(|peer| peer.record.epoch) else {
+        let (node, Some(epoch)) = (link.peer, link.epoch) else {
             return;
         };
         self.events.push_back(Event::Pulse {
@@ -279,9 +281,9 @@ impl Membership {
         if let Some(echo) = vitals.echo_us {
             let trip = Duration::from_micros(low(now.at.0).wrapping_sub(echo).into());
             if trip <= ECHO_MAX {
-                link.trips.add(trip);
-                let round_trip = link.trips.longest();
-                self.events.push_back(Event::RoundTrip { node, round_trip });
+                if let Some(round_trip) = link.trips.add(trip) {
+                    self.events.push_back(Event::RoundTrip { node, round_trip });
+                }
             } else {
                 self.stats.echoes_refused += 1;
             }
