@@ -120,7 +120,7 @@ pub struct Backup(Data);
 
 #[derive(Debug)]
 enum Happening {
-    Input(HostId, u64, Input),
+    Input(HostId, u64, Box<Input>),
     Frame(End, Vec<u8>),
     /// A slow machine has time for what waits for it.
     Work(HostId, u64),
@@ -503,10 +503,10 @@ impl World {
         match happening {
             Happening::Input(host, life, input) => {
                 let mut opened = None;
-                if let Input::LinkUp { link, .. } = input {
+                if let Input::LinkUp { link, .. } = *input {
                     opened = Some(End { host, link });
                 }
-                self.drive_life(host, life, input);
+                self.drive_life(host, life, *input);
                 // It broke while it opened, and that may have been told first.
                 if let Some(end) = opened.filter(|end| !self.network.is_open(*end)) {
                     self.plan_link_down(end);

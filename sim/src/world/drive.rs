@@ -176,7 +176,7 @@ impl World {
         let closing = Closing::Lost;
         let closed = Input::Closed { session, closing };
         self.queue
-            .plan(self.now, Happening::Input(id, life, closed));
+            .plan(self.now, Happening::Input(id, life, Box::new(closed)));
     }
 
     fn send(&mut self, from: End, envelope: &Envelope) {
@@ -241,7 +241,7 @@ impl World {
             let life = self.host(host).life;
             self.queue.plan(
                 self.now,
-                Happening::Input(host, life, Input::Drained { session }),
+                Happening::Input(host, life, Box::new(Input::Drained { session })),
             );
         }
     }

@@ -327,3 +327,27 @@ impl Membership {
 fn low(micros: u64) -> u32 {
     (micros & u64::from(u32::MAX)) as u32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_at_a_moment_is_never_late_and_at_most_a_fifth_of_an_interval_early() {
+        let interval = Duration::from_millis(250);
+        for random in [0, 1, 49_999, 50_000, u64::MAX] {
+            let moments = Moments::new(interval, random);
+            for due in (1_000_000..1_100_000).step_by(777).map(Instant) {
+                let at = moments.before(due);
+                assert!(at <= due && due.since(at) < interval / MOMENTS_PER_INTERVAL);
+                assert_eq!(moments.before(at + interval), at + interval);
+            }
+        }
+    }
+
+    #[test]
+    fn an_interval_too_short_to_be_divided_is_no_fault() {
+        let moments = Moments::new(Duration::ZERO, 7);
+        assert_eq!(moments.before(Instant(9)), Instant(9));
+    }
+}
