@@ -89,9 +89,11 @@ pub struct Network {
     special: BTreeMap<(HostId, HostId), Config>,
     /// Until when a limited link is busy with what was sent.
     busy: BTreeMap<(HostId, HostId), Instant>,
-    halves: BTreeMap<End, Half>,
+    /// By link, all that ever were: each frame looks for two of them. `None`: closed.
+    halves: Vec<Option<Half>>,
+    /// Those that are open, by host.
+    ends: BTreeSet<End>,
     cuts: BTreeSet<(HostId, HostId)>,
-    next_link: u64,
     chance: Chance,
 }
 
@@ -102,9 +104,9 @@ impl Network {
             config,
             special: BTreeMap::new(),
             busy: BTreeMap::new(),
-            halves: BTreeMap::new(),
+            halves: Vec::new(),
+            ends: BTreeSet::new(),
             cuts: BTreeSet::new(),
-            next_link: 1,
             chance,
         }
     }
@@ -163,14 +165,12 @@ impl Network {
 
     fn ends_between(&self, a: HostId, b: HostId, which: impl Fn(&Half) -> bool) -> Vec<End> {
         let from = |host: HostId, to: HostId| {
-            self.halves
-                .range(ends_of(host))
-                .filter(move |(_, half)| half.other.host == to)
+            let ends = self.ends.range(ends_of(host)).copied();
+            ends.filter(move |end| self.peer(*end) == Some(to))
         };
         from(a, b)
             .chain(from(b, a))
-            .filter(|(_, half)| which(half))
-            .map(|(end, _)| *end)
+            .filter(|end| self.half(*end).is_some_and(&which))
             .collect()
     }
 
@@ -186,26 +186,26 @@ impl Network {
 
     /// Connects two hosts: the ends, dialler first.
     pub fn connect(&mut self, dialler: HostId, listener: HostId) -> (End, End) {
+        let link = self.halves.len() as u64;
         let end = |host, link| End {
             host,
             link: LinkId(link),
         };
-        let a = end(dialler, self.next_link);
-        let b = end(listener, self.next_link + 1);
-        self.next_link += 2;
-        self.halves.insert(a, Half::new(b));
-        self.halves.insert(b, Half::new(a));
+        let (a, b) = (end(dialler, link), end(listener, link + 1));
+        self.halves
+            .extend([b, a].map(|other| Some(Half::new(other))));
+        self.ends.extend([a, b]);
         (a, b)
     }
 
     /// A frame of so many bytes is sent: what becomes of it.
     pub fn send(&mut self, from: End, lane: Lane, bytes: usize, now: Instant) -> Fate {
-        let Some(to) = self.halves.get(&from).map(|half| half.other) else {
+        let Some(to) = self.half(from).map(|half| half.other) else {
             return Fate::Gone;
         };
         let passes = self.passes(from.host, to.host);
         let conditions = self.conditions(from.host, to.host);
-        let half = self.halves.get_mut(&from).expect("looked up before");
+        let half = self.halves[place(from)].as_mut().expect("found before");
         if half.broken || !passes {
             half.broken = true;
             return Fate::Cut { to };
@@ -240,25 +240,34 @@ impl Network {
 
     /// Whether this end is open.
     pub fn is_open(&self, end: End) -> bool {
-        self.halves.contains_key(&end)
+        self.half(end).is_some()
     }
 
-    /// To which host a connection leads.
+    /// To which host a connection leads; `None`: this end is closed.
     pub fn peer(&self, end: End) -> Option<HostId> {
-        self.halves.get(&end).map(|half| half.other.host)
+        self.half(end).map(|half| half.other.host)
+    }
+
+    fn half(&self, end: End) -> Option<&Half> {
+        self.halves.get(place(end))?.as_ref()
+    }
+
+    fn take(&mut self, end: End) -> Option<Half> {
+        self.ends.remove(&end);
+        self.halves.get_mut(place(end))?.take()
     }
 
     /// Closes a connection: the ends that are to be told. The other end is told nothing through a
     /// cut; its half is broken until that heals.
     pub fn close(&mut self, end: End) -> Vec<End> {
-        let Some(half) = self.halves.remove(&end) else {
+        let Some(half) = self.take(end) else {
             return Vec::new();
         };
         let other = half.other;
         let mut told = vec![end];
         if self.passes(end.host, other.host) {
-            told.extend(self.halves.remove(&other).map(|_| other));
-        } else if let Some(half) = self.halves.get_mut(&other) {
+            told.extend(self.take(other).map(|_| other));
+        } else if let Some(half) = &mut self.halves[place(other)] {
             half.broken = true;
         }
         told
@@ -277,12 +286,17 @@ impl Network {
 
     /// Closes all connections of a host: the other ends.
     pub fn close_host(&mut self, host: HostId) -> Vec<End> {
-        let ends: Vec<End> = self.halves.range(ends_of(host)).map(|(e, _)| *e).collect();
+        let ends: Vec<End> = self.ends.range(ends_of(host)).copied().collect();
         ends.into_iter()
             .flat_map(|end| self.close(end))
             .filter(|end| end.host != host)
             .collect()
     }
+}
+
+/// Where the half of an end is: links are counted up from 0, over all hosts.
+fn place(end: End) -> usize {
+    usize::try_from(end.link.0).expect("as many links as fit into memory")
 }
 
 fn ends_of(host: HostId) -> std::ops::RangeInclusive<End> {

@@ -128,7 +128,7 @@ pub struct Backup(Data);
 
 #[derive(Debug)]
 enum Happening {
-    Input(HostId, u64, Input),
+    Input(HostId, u64, Box<Input>),
     Frame(End, Vec<u8>),
     /// A slow machine has time for what waits for it.
     Work(HostId, u64),
@@ -513,24 +513,22 @@ impl World {
         match happening {
             Happening::Input(host, life, input) => {
                 let mut opened = None;
-                if let Input::LinkUp { link, .. } = input {
+                if let Input::LinkUp { link, .. } = *input {
                     opened = Some(End { host, link });
                 }
-                self.drive_life(host, life, input);
+                self.drive_life(host, life, *input);
                 // It broke while it opened, and that may have been told first.
                 if let Some(end) = opened.filter(|end| !self.network.is_open(*end)) {
                     self.plan_link_down(end);
                 }
             }
             Happening::Frame(end, bytes) => {
-                if self.network.is_open(end) {
+                if let Some(from) = self.network.peer(end) {
                     let (envelope, _) = wire::decode(&bytes)
                         .expect("own frames")
                         .expect("whole frames");
-                    if let Some(from) = self.peers.get(&end) {
-                        let fate = trace::Fate::Arrived;
-                        self.trace.frame(self.now, *from, end.host, &envelope, fate);
-                    }
+                    let fate = trace::Fate::Arrived;
+                    self.trace.frame(self.now, from, end.host, &envelope, fate);
                     let link = end.link;
                     self.drive(end.host, Input::Frame { link, envelope });
                 }

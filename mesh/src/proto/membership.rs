@@ -59,7 +59,7 @@ use dial::{Dialer, Whom};
 use link::Link;
 use peer::Peer;
 use probe::Round;
-use pulse::Lateness;
+use pulse::{Lateness, Moments};
 use roster::{Marks, News};
 use stats::Stats;
 use timers::{Timer, Timers};
@@ -250,6 +250,7 @@ pub struct Membership {
     /// News that is being told on, and who was told last.
     telling: Option<(News, Option<NodeId>)>,
     timers: Timers,
+    moments: Moments,
     lateness: Lateness,
     /// Silence before this instant proves nothing: this node itself was not running.
     pardon: Instant,
@@ -262,10 +263,12 @@ pub struct Membership {
 impl Membership {
     /// A node at its start. Dials its contacts and the kept members at the first tick.
     pub fn new(config: Config, start: Start, now: Now) -> Self {
+        let mut random = ChaCha8Rng::seed_from_u64(start.seed);
         let mut this = Self {
+            moments: Moments::new(config.heartbeat, random.next_u64()),
             config,
             started: now.at,
-            random: ChaCha8Rng::seed_from_u64(start.seed),
+            random,
             record: start.me.cut(),
             phase: Phase::Serving,
             settled: false,

@@ -53,9 +53,10 @@ impl World {
             };
             self.trace.event(self.now, Some(host), event);
             let input = Input::DialFailed { dial, failure };
-            return self
-                .queue
-                .plan(self.now + after, Happening::Input(host, life, input));
+            return self.queue.plan(
+                self.now + after,
+                Happening::Input(host, life, Box::new(input)),
+            );
         }
         let listener = found.expect("no failure");
         self.link_up(host, listener, dial);
@@ -77,7 +78,8 @@ impl World {
                 dial,
                 remote,
             };
-            self.queue.plan(at, Happening::Input(end.host, life, up));
+            self.queue
+                .plan(at, Happening::Input(end.host, life, Box::new(up)));
         }
     }
 }

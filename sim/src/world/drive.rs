@@ -176,7 +176,7 @@ impl World {
         let closing = Closing::Lost;
         let closed = Input::Closed { session, closing };
         self.queue
-            .plan(self.now, Happening::Input(id, life, closed));
+            .plan(self.now, Happening::Input(id, life, Box::new(closed)));
     }
 
     fn send(&mut self, from: End, envelope: &Envelope) {
@@ -189,13 +189,16 @@ impl World {
         self.traffic.count(&envelope.frame, bytes.len() as u64);
         let lane = envelope.frame.lane();
         let fate = self.network.send(from, lane, bytes.len(), self.now);
-        let told = match fate {
-            Fate::Arrives { again: None, .. } => trace::Fate::Sent,
-            Fate::Arrives { again: Some(_), .. } => trace::Fate::Doubled,
-            Fate::Lost { .. } | Fate::Cut { .. } | Fate::Gone => trace::Fate::Lost,
+        let (to, told) = match fate {
+            Fate::Arrives { to, again, .. } if again.is_none() => {
+                (Some(to.host), trace::Fate::Sent)
+            }
+            Fate::Arrives { to, .. } => (Some(to.host), trace::Fate::Doubled),
+            Fate::Lost { to } | Fate::Cut { to } => (Some(to.host), trace::Fate::Lost),
+            Fate::Gone => (self.peers.get(&from).copied(), trace::Fate::Lost),
         };
-        if let Some(to) = self.peers.get(&from) {
-            self.trace.frame(self.now, from.host, *to, envelope, told);
+        if let Some(to) = to {
+            self.trace.frame(self.now, from.host, to, envelope, told);
         }
         match fate {
             Fate::Arrives { to, at, again } => {
@@ -238,7 +241,7 @@ impl World {
             let life = self.host(host).life;
             self.queue.plan(
                 self.now,
-                Happening::Input(host, life, Input::Drained { session }),
+                Happening::Input(host, life, Box::new(Input::Drained { session })),
             );
         }
     }

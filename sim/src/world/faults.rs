@@ -221,7 +221,7 @@ impl World {
         let at = self.now + self.network.latency();
         self.queue.plan(
             at,
-            Happening::Input(end.host, life, Input::LinkDown { link: end.link }),
+            Happening::Input(end.host, life, Box::new(Input::LinkDown { link: end.link })),
         );
     }
 }

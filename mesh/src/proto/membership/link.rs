@@ -39,6 +39,8 @@ const LINKS_PER_PEER_MAX: usize = 4;
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) peer: NodeId,
+    /// In which life of the peer it opened; `None`: it did not, or the peer is forgotten.
+    pub(super) epoch: Option<Epoch>,
     /// Whom this node dialled to get it; none: the peer dialled.
     whom: Option<Whom>,
     remote: PeerAddress,
@@ -128,6 +130,7 @@ impl Membership {
         }
         let link = Link {
             peer,
+            epoch: None,
             whom,
             remote,
             up: now.at,
@@ -288,6 +291,7 @@ impl Membership {
         link.stage = Stage::Open;
         let (node, whom, up) = (link.peer, link.whom, link.up);
         let epoch = greeting.record.epoch;
+        link.epoch = Some(epoch);
         link.opened = Some(now.at);
         link.heard = now.at;
         link.silent = false;

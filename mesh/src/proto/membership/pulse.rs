@@ -11,6 +11,7 @@ use crate::proto::outbox::Outbox;
 use crate::proto::routes;
 use crate::time::{Instant, Now};
 
+use super::link::Link;
 use super::message::{Message, Vitals};
 use super::record::Phase;
 use super::timers::Timer;
@@ -26,6 +27,11 @@ const BUSY_INTERVALS: u32 = 10;
 /// Every so many heartbeats carry vitals: one round trip a second is enough, and idle links are most of
 /// what an idle mesh sends.
 const VITALS_EVERY: u64 = 4;
+
+/// Heartbeats are sent, and silence is looked for, at so many moments of each interval: one wake-up of
+/// the node serves all the links of a moment, where each by itself would be a wake-up. Five: a
+/// heartbeat comes at most a fifth too soon, and a hundred links do not all speak at once.
+const MOMENTS_PER_INTERVAL: u32 = 5;
 
 /// A longer round trip counts as this: one freak delay must not blind a link for minutes.
 const ROUND_TRIP_MAX: Duration = Duration::from_secs(2);
@@ -54,7 +60,9 @@ pub(super) struct RoundTrips {
 }
 
 impl RoundTrips {
-    fn add(&mut self, sample: Duration) {
+    /// Adds a sample; gives the longest where that is news.
+    fn add(&mut self, sample: Duration) -> Option<Duration> {
+        let before = self.average.map(|_| self.longest());
         let sample = sample.min(ROUND_TRIP_MAX);
         let average = self.average.map_or(sample, |old| (old * 7 + sample) / 8);
         self.average = Some(average);
@@ -64,6 +72,7 @@ impl RoundTrips {
             self.longest_before = std::mem::take(&mut self.longest);
             self.samples = 0;
         }
+        Some(self.longest()).filter(|longest| before != Some(*longest))
     }
 
     /// The longest of late.
@@ -106,6 +115,32 @@ impl Lateness {
         let more = u64::try_from(more).unwrap_or(u64::MAX);
         let most = base.saturating_mul(LATENESS_SCALE_MAX);
         Duration::from_micros(base.saturating_add(more).min(most))
+    }
+}
+
+/// The moments at which this node attends to its links. Their phase is random, so that the nodes of a
+/// mesh do not all speak at once.
+///
+/// All is done at the last moment before it is due, never at the first one after: no link waits longer
+/// than an interval for its heartbeat. Of an idle link that is exactly one interval after the one before.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moments {
+    every: u64,
+    phase: u64,
+}
+
+impl Moments {
+    pub(super) fn new(heartbeat: Duration, random: u64) -> Self {
+        let every = (heartbeat / MOMENTS_PER_INTERVAL).as_micros();
+        let every = u64::try_from(every).unwrap_or(u64::MAX).max(1);
+        let phase = random % every;
+        Self { every, phase }
+    }
+
+    /// The last moment that is not after this.
+    fn before(self, at: Instant) -> Instant {
+        let past = at.0.saturating_sub(self.phase) % self.every;
+        Instant(at.0 - past)
     }
 }
 
@@ -190,13 +225,16 @@ impl Membership {
         routes: routes::Pulse,
         out: &mut Outbox,
     ) {
-        let interval = self.config.heartbeat;
+        let (interval, moments) = (self.config.heartbeat, self.moments);
         let (digest, phase) = (self.own_digest(), self.phase);
         let Some(link) = self.links.get_mut(&id).filter(|link| link.is_greeted()) else {
             return;
         };
-        let due = (link.sent + interval).min(link.beat + BUSY_INTERVALS * interval);
-        if due <= now.at {
+        let due = |link: &Link| {
+            let busy = link.beat + BUSY_INTERVALS * interval;
+            moments.before(busy.min(link.sent + interval))
+        };
+        if due(link) <= now.at {
             link.sent = now.at;
             link.beat = now.at;
             let vitals = link.beats.is_multiple_of(VITALS_EVERY).then(|| Vitals {
@@ -212,7 +250,7 @@ impl Membership {
             out.send_on(id, Message::Heartbeat { routes, vitals });
             self.stats.heartbeats += 1;
         }
-        let next = (link.sent + interval).min(link.beat + BUSY_INTERVALS * interval);
+        let next = due(link);
         self.timers.set(Timer::Heartbeat(id), next);
     }
 
@@ -228,8 +266,7 @@ impl Membership {
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
-        let node = link.peer;
-        let Some(epoch) = self.peers.get(&node).map(|peer| peer.record.epoch) else {
+        let (node, Some(epoch)) = (link.peer, link.epoch) else {
             return;
         };
         self.events.push_back(Event::Pulse {
@@ -244,9 +281,9 @@ impl Membership {
         if let Some(echo) = vitals.echo_us {
             let trip = Duration::from_micros(low(now.at.0).wrapping_sub(echo).into());
             if trip <= ECHO_MAX {
-                link.trips.add(trip);
-                let round_trip = link.trips.longest();
-                self.events.push_back(Event::RoundTrip { node, round_trip });
+                if let Some(round_trip) = link.trips.add(trip) {
+                    self.events.push_back(Event::RoundTrip { node, round_trip });
+                }
             } else {
                 self.stats.echoes_refused += 1;
             }
@@ -268,7 +305,10 @@ impl Membership {
         };
         let deadline = link.heard.max(pardon) + timeout;
         if now.at < deadline {
-            return self.timers.set(Timer::Silence(id), deadline);
+            // By then something was heard of a link that works; the others are not given longer.
+            let moment = self.moments.before(deadline);
+            let next = if now.at < moment { moment } else { deadline };
+            return self.timers.set(Timer::Silence(id), next);
         }
         link.silent = true;
         let node = link.peer;
@@ -286,4 +326,28 @@ impl Membership {
 /// The lower half; time counted in it wraps after an hour, far beyond any round trip.
 fn low(micros: u64) -> u32 {
     (micros & u64::from(u32::MAX)) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_done_at_a_moment_is_never_late_and_at_most_a_fifth_of_an_interval_early() {
+        let interval = Duration::from_millis(250);
+        for random in [0, 1, 49_999, 50_000, u64::MAX] {
+            let moments = Moments::new(interval, random);
+            for due in (1_000_000..1_100_000).step_by(777).map(Instant) {
+                let at = moments.before(due);
+                assert!(at <= due && due.since(at) < interval / MOMENTS_PER_INTERVAL);
+                assert_eq!(moments.before(at + interval), at + interval);
+            }
+        }
+    }
+
+    #[test]
+    fn an_interval_too_short_to_be_divided_is_no_fault() {
+        let moments = Moments::new(Duration::ZERO, 7);
+        assert_eq!(moments.before(Instant(9)), Instant(9));
+    }
 }

@@ -410,6 +410,9 @@ impl Membership {
             return;
         };
         self.digest ^= mix(&peer.record);
+        for link in self.links.values_mut().filter(|link| link.peer == node) {
+            link.epoch = None;
+        }
         if let Some(round) = peer.round {
             self.rounds.remove(&round);
             self.timers.cancel(Timer::Probe(round));

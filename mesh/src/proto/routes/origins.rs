@@ -78,6 +78,12 @@ impl Origin {
             .filter(|held| held.set.epoch == self.epoch && !held.defective)
     }
 
+    /// Whether this is what is shown of the present life.
+    fn has(&self, epoch: Epoch, pulse: Pulse) -> bool {
+        let shown = self.current().map(|held| held.set.pulse());
+        epoch == self.epoch && epoch > self.ended && shown == Some(pulse)
+    }
+
     fn awaits_answer(&self) -> bool {
         matches!(self.ask, Some(Ask::Sent(_)))
     }
@@ -234,7 +240,9 @@ impl Origins {
         (epoch, pulse): (Epoch, Pulse),
         out: &mut Outbox,
     ) {
-        if self.admit(ctx, node, epoch) {
+        // Nearly all of what is said is known.
+        let news = |origin: &Origin| !origin.has(epoch, pulse);
+        if self.all.get(&node).is_none_or(news) && self.admit(ctx, node, epoch) {
             self.compare(ctx, node, pulse, out);
         }
     }

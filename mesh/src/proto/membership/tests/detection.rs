@@ -1,5 +1,7 @@
 //! Heartbeats, silence, indirect probes and helpers.
 
+use std::collections::BTreeSet;
+
 use super::world::{LATENCY, World, id, ms, secs};
 use crate::id::Epoch;
 use crate::proto::membership::{Event, Message, Reach, State};
@@ -48,6 +50,18 @@ fn a_busy_link_sends_a_heartbeat_only_every_ten_intervals() {
     let sent = world.count_sent(0, is_heartbeat);
     assert!((3..=5).contains(&sent), "{sent}");
     assert!(world.is_meshed());
+}
+
+#[test]
+fn a_node_wakes_up_five_times_an_interval_however_many_links_it_has() {
+    let mut world = World::meshed(20);
+    world.run(secs(2));
+    let mut wake_ups = BTreeSet::new();
+    for _ in 0..1_000 {
+        world.run(ms(1));
+        wake_ups.extend(world.machine(0).deadline());
+    }
+    assert!((2..=21).contains(&wake_ups.len()), "{}", wake_ups.len());
 }
 
 #[test]
