@@ -275,10 +275,10 @@ impl Network {
 
     /// A host is without power: its ends are gone, and the others are told nothing.
     pub fn silence_host(&mut self, host: HostId) {
-        let ends: Vec<End> = self.halves.range(ends_of(host)).map(|(e, _)| *e).collect();
+        let ends: Vec<End> = self.ends.range(ends_of(host)).copied().collect();
         for end in ends {
-            let other = self.halves.remove(&end).map(|half| half.other);
-            if let Some(half) = other.and_then(|other| self.halves.get_mut(&other)) {
+            let other = self.take(end).map(|half| place(half.other));
+            if let Some(half) = other.and_then(|other| self.halves[other].as_mut()) {
                 half.broken = true;
             }
         }
