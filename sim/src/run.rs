@@ -11,7 +11,7 @@ use mesh::time::Instant;
 
 use crate::check::SNAPSHOTS_MAX;
 use crate::crowd::Crowd;
-use crate::misfortune::Misfortune;
+use crate::misfortune::{Misfortune, Rates};
 use crate::options::Options;
 use crate::report::durations::Durations;
 use crate::report::timeline::{Second, Timeline};
@@ -92,7 +92,7 @@ impl<'a> Run<'a> {
         let chance = |name| Chance::new(options.seed, name);
         Self {
             crowd: Crowd::new(0, options.habits.clone(), chance("crowd"), now),
-            misfortune: Misfortune::new(options.rates.clone(), chance("misfortune"), now),
+            misfortune: Misfortune::new(Rates::default(), chance("misfortune"), now),
             script: Script::default(),
             timeline: Timeline::default(),
             second_at: now + Duration::from_secs(1),

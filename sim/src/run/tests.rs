@@ -1,6 +1,5 @@
 //! Runs do what their options say, when they say it, and none holds that should not.
 
-use crate::misfortune::Rates;
 use crate::network;
 use crate::options::{Level, Wishes};
 use crate::scenario::{Deed, Step};
@@ -163,4 +162,21 @@ fn a_node_that_does_not_run_is_no_agreement() {
         panic!("two of three agreed");
     };
     assert!(differs[0].starts_with("h1 does not run"), "{differs:?}");
+}
+
+#[test]
+fn nothing_goes_wrong_before_the_nodes_have_met() {
+    for seed in 0..20 {
+        let wishes = Wishes {
+            faults: Some(Level::Heavy),
+            latency: Some((s(1), s(1))),
+            ..Wishes::default()
+        };
+        let options = Options::draw(seed, None, wishes);
+        let mut nothing = |_: Progress| ();
+        let mut run = Run::new(&options, Trace::off(), &mut nothing);
+        run.meet().unwrap();
+        assert!(run.misfortune.counts().is_empty());
+        assert!(s(3) < run.world.now().since(Instant(0)));
+    }
 }
