@@ -370,7 +370,7 @@ impl Checks {
         self.paths.disturb(at, a, b);
     }
 
-    /// A frame between two hosts was lost.
+    /// A frame between two hosts was lost, or will arrive then and not before.
     pub fn on_lost(&mut self, at: Instant, a: HostId, b: HostId) {
         self.paths.on_lost(at, a, b);
     }

@@ -188,6 +188,9 @@ impl Misfortune {
                 Deed::Strike(fault) => {
                     self.plan(fault, at);
                     self.strike(world, fault);
+                    if fault == Fault::OldData {
+                        self.back_up(world);
+                    }
                 }
                 Deed::Relieve(remedy) => self.relieve(world, remedy),
             }
@@ -253,6 +256,12 @@ impl Misfortune {
         }
     }
 
+    /// Copies every data directory, for the next time that one comes back older than it was.
+    pub fn back_up(&mut self, world: &World) {
+        let copies = world.hosts().map(|host| (host, world.back_up(host)));
+        self.backups = copies.collect();
+    }
+
     fn count(&mut self, name: &'static str) {
         *self.counts.entry(name).or_default() += 1;
     }
@@ -283,8 +292,7 @@ impl Misfortune {
     fn kill(&mut self, world: &mut World, fault: Fault, lasting: Duration) -> Option<()> {
         let host = self.victim(world)?;
         let backup = if fault == Fault::OldData {
-            // The copy that was made when this host was struck like that before.
-            self.backups.insert(host, world.back_up(host))
+            self.backups.get(&host).cloned()
         } else {
             (fault == Fault::LostData).then(Backup::default)
         };
@@ -401,15 +409,12 @@ impl Misfortune {
 
     /// The mesh falls apart: a share of the hosts cannot reach the others, for so long.
     pub fn split(&mut self, world: &mut World, share: Probability, lasting: Duration) {
-        let (mut some, mut others) = (Vec::new(), Vec::new());
-        for host in world.hosts() {
-            let side = if self.chance.happens(share) {
-                &mut some
-            } else {
-                &mut others
-            };
-            side.push(host);
-        }
+        let mut others: Vec<HostId> = world.hosts().collect();
+        let count = others.len() as u64 * u64::from(share.as_millionths());
+        let count = count.div_ceil(1_000_000).min(others.len() as u64 - 1);
+        let some: Vec<HostId> = (0..count)
+            .map(|_| others.swap_remove(self.chance.below(others.len() as u64) as usize))
+            .collect();
         world.split(&some, &others);
         self.relieve_after(world, lasting, Remedy::HealSplit(some, others));
         self.count(Fault::Split.name());

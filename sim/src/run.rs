@@ -25,6 +25,9 @@ use script::Script;
 /// backoff of a redial (60 s), the detection of what died meanwhile, and the transfer.
 pub const BOUND: Duration = Duration::from_secs(75);
 
+/// How long nodes that agree are watched before all must agree again: longer than a suspicion takes.
+const CALM: Duration = Duration::from_secs(5);
+
 /// What is going on, for a progress bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -144,6 +147,7 @@ impl<'a> Run<'a> {
         let (users, habits) = (self.options.users, self.options.habits.clone());
         self.crowd = Crowd::new(users, habits, chance("crowd"), now);
         self.misfortune = Misfortune::new(self.options.rates.clone(), chance("misfortune"), now);
+        self.misfortune.back_up(&self.world);
         self.script = Script::new(self.options, now);
         self.world.network_mut().set_config(self.options.network);
         let end = now + Duration::from_secs(self.options.seconds);
@@ -157,10 +161,16 @@ impl<'a> Run<'a> {
         self.crowd.rest();
         self.misfortune.heal(&mut self.world);
         self.healed_at = Some(self.world.now());
-        match self.converge(Phase::Healing, self.options.nodes) {
-            Ok(after) => Outcome::Converged { after },
-            Err(outcome) => outcome,
-        }
+        self.stay_healed().unwrap_or_else(|outcome| outcome)
+    }
+
+    /// All must agree, and go on to.
+    fn stay_healed(&mut self) -> Result<Outcome, Outcome> {
+        let after = self.converge(Phase::Healing, self.options.nodes)?;
+        let end = self.world.now() + CALM;
+        self.go_on(Phase::Healing, end, |_| false);
+        self.converge(Phase::Healing, self.options.nodes)?;
+        Ok(Outcome::Converged { after })
     }
 
     /// Runs until the first so many nodes all agree: after how long.

@@ -47,6 +47,9 @@ const FLUSH: Duration = Duration::from_micros(200);
 /// How long a read from the store takes.
 const LOAD: Duration = Duration::from_micros(50);
 
+/// A frame that takes longer explains what is not known before it arrives, as a lost one does.
+const LATE: Duration = Duration::from_secs(1);
+
 /// Inputs that wait for a paused or slow machine: as many frames as sockets and outboxes hold. Frames
 /// beyond it are lost, and counted.
 pub const BACKLOG_MAX: usize = 65_536;

@@ -109,7 +109,8 @@ impl Paths {
     }
 
     pub(super) fn on_lost(&mut self, at: Instant, a: HostId, b: HostId) {
-        self.lost.insert(pair(a, b), at);
+        let lost = self.lost.entry(pair(a, b)).or_default();
+        *lost = at.max(*lost);
     }
 
     /// Whether a host's node has run for all of the last while, neither paused nor stopping.

@@ -7,7 +7,7 @@ use mesh::store::Store as _;
 use mesh::time::Instant;
 use mesh::wire::{self, Envelope};
 
-use super::{BACKLOG_MAX, Client, FLUSH, Happening, Heard, HostId, LOAD, OUTPUTS_MAX, World};
+use super::{BACKLOG_MAX, Client, FLUSH, Happening, Heard, HostId, LATE, LOAD, OUTPUTS_MAX, World};
 use crate::network::{End, Fate};
 use crate::trace;
 
@@ -204,6 +204,9 @@ impl World {
             Fate::Arrives { to, at, again } => {
                 if let Some(again) = again {
                     self.queue.plan(again, Happening::Frame(to, bytes.clone()));
+                }
+                if LATE < at.since(self.now) {
+                    self.checks.on_lost(at, from.host, to.host);
                 }
                 self.queue.plan(at, Happening::Frame(to, bytes));
             }

@@ -62,6 +62,7 @@ impl World {
     pub fn power_off(&mut self, id: HostId) {
         self.trace_fault(id, "power off", None);
         self.end_life(id);
+        self.host_mut(id).data.disk.crash();
         self.network.silence_host(id);
     }
 
