@@ -2,7 +2,7 @@
 
 use mesh::command::Push;
 use mesh::id::{LinkId, SessionId};
-use mesh::proto::{CloseCode, Closing, Input, Output};
+use mesh::proto::{CloseCode, Closing, Input, Note, Output};
 use mesh::store::Store as _;
 use mesh::time::Instant;
 use mesh::wire::{self, Envelope};
@@ -89,13 +89,13 @@ impl World {
         match output {
             Output::Send { link, envelope } => self.send(End { host: id, link }, &envelope),
             Output::Dial { dial, target } => {
-                let at = self.now + self.network.latency();
                 let dialled = Happening::Dial {
                     host: id,
                     life,
                     dial,
                     target,
                 };
+                let at = self.now + self.network.latency();
                 self.queue.plan(at, dialled);
             }
             Output::HangUp { link } => self.hang_up(id, link),
@@ -145,18 +145,20 @@ impl World {
                 self.trace.raised(id, epoch);
                 self.host_mut(id).data.epoch = epoch;
             }
-            Output::Note(note) => {
-                let now = self.now;
-                let event = || trace::Event::Note(note.clone());
-                self.trace.event(now, Some(id), event);
-                self.host_mut(id).notes.push((now, note));
-            }
+            Output::Note(note) => self.note(id, note),
             Output::Halt(halt) => {
                 self.host_mut(id).halted = Some(halt);
                 self.crash(id);
             }
             Output::Stopped => self.host_mut(id).stopped = true,
         }
+    }
+
+    fn note(&mut self, id: HostId, note: Note) {
+        let event = || trace::Event::Note(note.clone());
+        self.trace.event(self.now, Some(id), event);
+        let noted = (self.now, note);
+        self.host_mut(id).notes.push(noted);
     }
 
     fn push(&mut self, id: HostId, audience: &[SessionId], push: &Push, bulk: bool) {
