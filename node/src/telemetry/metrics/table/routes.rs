@@ -28,6 +28,10 @@ pub(super) const METRICS: &[Metric] = &[
         "routes_detaches_unknown_total",
         "Own routes taken away that were not there. Above 0: a defect of this program.",
     ),
+    counter(
+        "routes_haves_sent_total",
+        "Acknowledgements sent of route changes of other nodes.",
+    ),
     gauge(
         "routes_held",
         "Routes in this node's table by the node they lead to; their sum is the whole table. \
@@ -130,5 +134,10 @@ pub(super) const METRICS: &[Metric] = &[
     counter(
         "routes_snapshots_stalled_total",
         "Snapshots that a peer stopped taking. Rising: a slow peer or network.",
+    ),
+    counter(
+        "routes_tails_resent_total",
+        "Route changes sent again to nodes that did not acknowledge them in time. Rising: frames \
+         between nodes are lost or late.",
     ),
 ];
