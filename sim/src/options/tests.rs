@@ -21,102 +21,42 @@ fn a_seed_draws_the_same_options_each_time_and_other_seeds_others() {
     }
 }
 
+const LATENCY: (Duration, Duration) = (Duration::from_millis(3), Duration::from_secs(1));
+const SHARE: Probability = Probability::percent(7);
+
+/// A wish, and what it changes.
+type Case = (fn(&mut Wishes), fn(&mut Options));
+
+const CASES: [Case; 12] = [
+    (|w| w.nodes = Some(99), |o| (o.nodes, o.first) = (99, 99)),
+    (|w| w.first = Some(2), |o| o.first = 2),
+    (|w| w.users = Some(7), |o| o.users = 7),
+    (|w| w.seconds = Some(7), |o| o.seconds = 7),
+    (
+        |w| w.latency = Some(LATENCY),
+        |o| (o.network.latency, o.network.late) = (LATENCY, LATENCY.1),
+    ),
+    (|w| w.loss = Some(SHARE), |o| o.network.loss = SHARE),
+    (|w| w.burst = Some(9), |o| o.network.burst = 9),
+    (
+        |w| w.duplicate = Some(SHARE),
+        |o| o.network.duplicate = SHARE,
+    ),
+    (|w| w.reorder = Some(SHARE), |o| o.network.reorder = SHARE),
+    (|w| w.rate = Some(1), |o| o.network.rate = Some(1)),
+    (|w| w.online = Some(SHARE), |o| o.habits.online = SHARE),
+    (|w| w.stay = Some(LATENCY.0), |o| o.habits.stay = LATENCY.0),
+];
+
 #[test]
 fn a_wish_is_granted_and_shifts_nothing_else_that_is_drawn() {
-    let latency = (Duration::from_millis(3), Duration::from_secs(1));
-    let share = Probability::percent(7);
     for seed in 0..50 {
-        let plain = draw(seed, Wishes::default());
-        let changed = |wishes: Wishes, change: &dyn Fn(&mut Options)| {
-            let mut expected = plain.clone();
+        for (wish, change) in CASES {
+            let (mut wishes, mut expected) = (Wishes::default(), draw(seed, Wishes::default()));
+            wish(&mut wishes);
             change(&mut expected);
             assert_eq!(draw(seed, wishes), expected);
-        };
-        let none = Wishes::default;
-        changed(
-            Wishes {
-                nodes: Some(99),
-                ..none()
-            },
-            &|o| (o.nodes, o.first) = (99, 99),
-        );
-        changed(
-            Wishes {
-                first: Some(2),
-                ..none()
-            },
-            &|o| o.first = 2,
-        );
-        changed(
-            Wishes {
-                users: Some(7),
-                ..none()
-            },
-            &|o| o.users = 7,
-        );
-        changed(
-            Wishes {
-                seconds: Some(7),
-                ..none()
-            },
-            &|o| o.seconds = 7,
-        );
-        changed(
-            Wishes {
-                latency: Some(latency),
-                ..none()
-            },
-            &|o| (o.network.latency, o.network.late) = (latency, latency.1),
-        );
-        changed(
-            Wishes {
-                loss: Some(share),
-                ..none()
-            },
-            &|o| o.network.loss = share,
-        );
-        changed(
-            Wishes {
-                burst: Some(9),
-                ..none()
-            },
-            &|o| o.network.burst = 9,
-        );
-        changed(
-            Wishes {
-                duplicate: Some(share),
-                ..none()
-            },
-            &|o| o.network.duplicate = share,
-        );
-        changed(
-            Wishes {
-                reorder: Some(share),
-                ..none()
-            },
-            &|o| o.network.reorder = share,
-        );
-        changed(
-            Wishes {
-                rate: Some(1),
-                ..none()
-            },
-            &|o| o.network.rate = Some(1),
-        );
-        changed(
-            Wishes {
-                online: Some(share),
-                ..none()
-            },
-            &|o| o.habits.online = share,
-        );
-        changed(
-            Wishes {
-                stay: Some(latency.0),
-                ..none()
-            },
-            &|o| o.habits.stay = latency.0,
-        );
+        }
     }
 }
 
