@@ -48,6 +48,7 @@ pub use bounds::{SNAPSHOTS_MAX, Worst};
 pub use cause::Cause;
 pub use convergence::Convergence;
 pub use detection::{Death, Detection, FalseDeath};
+pub use paths::HEALING;
 
 use crate::world::{HostId, ROUTE_KEY};
 use cause::Kind;

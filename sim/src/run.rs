@@ -9,7 +9,7 @@ use std::time::Duration;
 use mesh::proto::Config;
 use mesh::time::Instant;
 
-use crate::check::SNAPSHOTS_MAX;
+use crate::check::{HEALING, SNAPSHOTS_MAX};
 use crate::crowd::Crowd;
 use crate::misfortune::{Misfortune, Rates};
 use crate::options::Options;
@@ -20,10 +20,6 @@ use crate::seed::Chance;
 use crate::trace::Trace;
 use crate::world::{BACKLOG_MAX, HostId, World};
 use script::Script;
-
-/// How long nodes may take to meet, and after everything was healed to agree again: the longest
-/// backoff of a redial (60 s), the detection of what died meanwhile, and the transfer.
-pub const BOUND: Duration = Duration::from_secs(75);
 
 /// How long nodes that agree are watched before all must agree again: longer than a suspicion takes.
 const CALM: Duration = Duration::from_secs(5);
@@ -87,10 +83,7 @@ impl<'a> Run<'a> {
         let mut world = World::new(options.seed, options.network.calm());
         world.collect_broken();
         world.set_trace(trace);
-        for n in 0..options.nodes {
-            let contacts: Vec<HostId> = n.checked_sub(1).map(HostId).into_iter().collect();
-            world.add_host(Config::default(), &contacts);
-        }
+        world.add_chain(options.nodes, &Config::default());
         let now = world.now();
         let chance = |name| Chance::new(options.seed, name);
         Self {
@@ -177,14 +170,14 @@ impl<'a> Run<'a> {
     fn converge(&mut self, phase: Phase, nodes: u16) -> Result<Duration, Outcome> {
         let from = self.world.now();
         let until = |world: &World| agreed(world, nodes).is_ok();
-        self.go_on(phase, from + BOUND, until);
+        self.go_on(phase, from + HEALING, until);
         // They say that they agree: their tables must hold what they say.
         self.world.audit_all();
         if let Some(broken) = self.broken() {
             return Err(broken);
         }
         agreed(&self.world, nodes).map_err(|differs| Outcome::Diverged {
-            bound: BOUND,
+            bound: HEALING,
             differs: vec![differs],
         })?;
         Ok(self.world.now().since(from))

@@ -8,6 +8,7 @@ mod clients;
 mod connect;
 mod drive;
 mod faults;
+mod oracles;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -23,7 +24,7 @@ use mesh::store::Store as _;
 use mesh::time::{Instant, Now};
 use mesh::wire;
 
-use crate::check::{Broken, Checks, Upon};
+use crate::check::Checks;
 use crate::disk::Disk;
 use crate::network::{self, End, Network};
 use crate::queue::Queue;
@@ -36,9 +37,6 @@ pub const UNIX_START_MS: u64 = 1_732_000_000_000;
 
 /// What the machines of every world derive their route keys from.
 pub const ROUTE_KEY: [u8; 16] = [7; 16];
-
-/// The oracles compare whole tables that often.
-const AUDIT_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a durable write takes: a fast disk's flush (`fdatasync` of a preallocated file, 0.1 to
 /// 0.3 ms measured).
@@ -285,12 +283,17 @@ impl World {
     /// A mesh of that many nodes, chained: each names the one before it. Running.
     pub fn chain(seed: u64, nodes: u16) -> Self {
         let mut world = Self::new(seed, network::Config::default());
+        world.add_chain(nodes, &Config::default());
+        world.hosts().for_each(|host| world.start(host));
+        world
+    }
+
+    /// Adds the first hosts, of which each names the one before it; none of their nodes runs yet.
+    pub fn add_chain(&mut self, nodes: u16, config: &Config) {
         for n in 0..nodes {
             let contacts: Vec<HostId> = n.checked_sub(1).map(HostId).into_iter().collect();
-            let host = world.add_host(Config::default(), &contacts);
-            world.start(host);
+            self.add_host(config.clone(), &contacts);
         }
-        world
     }
 
     /// All hosts.
@@ -360,71 +363,6 @@ impl World {
     pub fn skew(&mut self, host: HostId, ms: i64) {
         if std::mem::replace(&mut self.host_mut(host).skew_ms, ms) != ms {
             self.trace_fault(host, &format!("clock {ms:+} ms"), None);
-        }
-    }
-}
-
-/// What the oracles say.
-impl World {
-    /// Broken invariants are kept from here on instead of ending in a panic.
-    pub fn collect_broken(&mut self) {
-        self.checks.upon(Upon::Collect);
-    }
-
-    /// Nothing is checked or measured from here on.
-    pub fn without_checks(&mut self) {
-        self.checks.upon(Upon::Off);
-    }
-
-    /// The first invariant that was broken, where they are kept.
-    pub fn broken(&self) -> Option<&Broken> {
-        self.checks.broken()
-    }
-
-    /// The oracles, and what they measured.
-    pub fn checks(&self) -> &Checks {
-        &self.checks
-    }
-
-    #[cfg(test)]
-    pub(crate) fn checks_mut(&mut self) -> &mut Checks {
-        &mut self.checks
-    }
-
-    /// Compares the whole tables of all hosts now; each virtual second some are compared anyway.
-    pub fn audit_all(&mut self) {
-        let now = self.now;
-        self.with_checks(|checks, running| checks.audit_all(now, running));
-    }
-
-    /// Whether all running hosts that reach each other agree, see [`Checks::converged`].
-    ///
-    /// # Errors
-    /// The first difference, in words.
-    pub fn converged(&self) -> Result<(), String> {
-        let reach = |a, b| self.network.passes(a, b) && self.network.passes(b, a);
-        self.checks.converged(&self.running(), reach)
-    }
-
-    /// The oracles read the machines while they write down what they found.
-    fn with_checks(&mut self, look: impl FnOnce(&mut Checks, &[(HostId, &Mesh)])) {
-        let mut checks = std::mem::take(&mut self.checks);
-        look(&mut checks, &self.running());
-        self.checks = checks;
-    }
-
-    fn running(&self) -> Vec<(HostId, &Mesh)> {
-        let running = self
-            .hosts()
-            .filter_map(|host| Some((host, self.mesh(host)?)));
-        running.collect()
-    }
-
-    fn audit(&mut self) {
-        if self.audit_at <= self.now {
-            self.audit_at = self.now + AUDIT_EVERY;
-            let now = self.now;
-            self.with_checks(|checks, running| checks.audit(now, running));
         }
     }
 }

@@ -9,13 +9,13 @@ use mesh::id::{Address, Device, EventId, Nonce};
 use mesh::proto::{CloseCode, Closing, Config};
 use sim::network;
 use sim::world::{Client, Heard, HostId, World};
-use tests::expect::{HEALED, settle};
+use tests::expect::{self, HEALED, settle};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn settled(seed: u64, count: u16) -> World {
-    let mut world = World::chain(seed, count);
-    settle(&mut world, &(0..count).map(HostId).collect::<Vec<_>>());
+    let usual = network::Config::default();
+    let mut world = expect::settled(seed, usual, count, &Config::default());
     world.run_for(SECOND);
     world
 }

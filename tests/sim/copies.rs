@@ -7,21 +7,14 @@ use proptest::prelude::*;
 use sim::network;
 use sim::world::{HostId, World};
 use tests::census::Census;
-use tests::expect::{HEALED, is_full_mesh, settle, state, views};
+use tests::expect::{self, HEALED, is_full_mesh, state, views};
 use tests::tuning::tuning;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A settled mesh of that many nodes.
 fn settled(seed: u64, count: u16, config: &Config) -> World {
-    let mut world = World::new(seed, network::Config::default());
-    for n in 0..count {
-        let contacts: Vec<HostId> = n.checked_sub(1).map(HostId).into_iter().collect();
-        let host = world.add_host(config.clone(), &contacts);
-        world.start(host);
-    }
-    let hosts: Vec<HostId> = world.hosts().collect();
-    settle(&mut world, &hosts);
+    let mut world = expect::settled(seed, network::Config::default(), count, config);
     world.run_for(SECOND);
     world
 }

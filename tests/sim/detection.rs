@@ -9,7 +9,7 @@ use sim::network;
 use sim::seed::Probability;
 use sim::world::{HostId, World};
 use tests::census::Census;
-use tests::expect::{route, settle, state, views};
+use tests::expect::{self, route, state, views};
 use tests::tuning::tuning;
 
 use super::chatting::{bodies, say};
@@ -31,14 +31,8 @@ fn pairs(hosts: &[HostId]) -> impl Iterator<Item = (HostId, HostId)> {
 
 /// A mesh of that many nodes, which have known each other for a while, with a user on each.
 fn settled(seed: u64, count: u16, config: &Config) -> (World, Census) {
-    let mut world = World::new(seed, network::Config::default());
+    let mut world = expect::settled(seed, network::Config::default(), count, config);
     let mut census = Census::default();
-    for n in 0..count {
-        let contacts: Vec<HostId> = n.checked_sub(1).map(HostId).into_iter().collect();
-        let host = world.add_host(config.clone(), &contacts);
-        world.start(host);
-    }
-    settle(&mut world, &hosts(count));
     for n in 0..count {
         census.hello(&mut world, HostId(n), &format!("@user{n}"));
     }
@@ -278,7 +272,7 @@ proptest! {
         }
         // At no instant is it alive without its users: they were hidden, not erased.
         let mut bare = None;
-        world.run_until(tests::expect::healed(&config), |world| {
+        world.run_until(expect::healed(&config), |world| {
             let shown = |host: &HostId| route(world, *host, "@user0").unwrap().1.online();
             let alive = |host: &HostId| state(world, *host, lost) == Some(State::Alive);
             bare = others.iter().find(|host| alive(host) && !shown(host)).copied();

@@ -10,7 +10,6 @@ use mesh::id::{Address, EventId, Nonce};
 use mesh::proto::Config;
 use proptest::prelude::*;
 use sim::world::{Client, HostId};
-use tests::expect::is_over;
 use tests::faults::{Fault, Scene, passing_fault};
 
 /// The users, each writing to each and to itself.
@@ -84,7 +83,7 @@ impl Run {
     fn session(&mut self, host: HostId, user: usize) -> Client {
         let world = &mut self.scene.world;
         let open = self.sessions.get(&(host, user)).copied();
-        open.filter(|client| !is_over(world, *client))
+        open.filter(|client| !world.is_over(*client))
             .unwrap_or_else(|| {
                 let client = world.hello(host, &name(user), None);
                 self.sessions.insert((host, user), client);

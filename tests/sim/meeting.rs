@@ -7,7 +7,7 @@ use mesh::proto::{Closing, Config, Halt};
 use sim::network;
 use sim::world::{HostId, World};
 use tests::census::Census;
-use tests::expect::{HEALED, is_full_mesh, route, settle, state};
+use tests::expect::{self, HEALED, is_full_mesh, route, settle, state};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -18,16 +18,15 @@ fn hosts(count: u16) -> Vec<HostId> {
 
 /// A settled chain of that many nodes.
 fn settled(seed: u64, count: u16) -> World {
-    let mut world = World::chain(seed, count);
-    settle(&mut world, &hosts(count));
-    world
+    let usual = network::Config::default();
+    expect::settled(seed, usual, count, &Config::default())
 }
 
 #[test]
 fn nodes_that_each_know_one_other_become_a_full_mesh() {
     let mut world = World::chain(1, 8);
     let met = world.run_until(5 * SECOND, |world| is_full_mesh(world, &hosts(8)));
-    assert!(met, "{}", tests::expect::views(&world));
+    assert!(met, "{}", expect::views(&world));
 }
 
 #[test]
@@ -74,7 +73,7 @@ fn a_dead_node_is_down_everywhere_within_the_bound() {
                 .iter()
                 .all(|host| state(world, *host, HostId(0)) == Some(State::Down))
         });
-        assert!(seen, "N = {count}: {}", tests::expect::views(&world));
+        assert!(seen, "N = {count}: {}", expect::views(&world));
     }
 }
 
@@ -89,7 +88,7 @@ fn a_node_that_falls_silent_is_down_within_the_bound() {
             .iter()
             .all(|host| state(world, *host, HostId(2)) == Some(State::Down))
     });
-    assert!(down, "{}", tests::expect::views(&world));
+    assert!(down, "{}", expect::views(&world));
 }
 
 #[test]
@@ -160,7 +159,7 @@ fn a_partition_is_seen_on_both_sides_and_heals() {
             })
         })
     });
-    assert!(split, "{}", tests::expect::views(&world));
+    assert!(split, "{}", expect::views(&world));
     world.heal_all();
     settle(&mut world, &hosts(6));
     census.converge(&mut world, HEALED);
@@ -258,7 +257,7 @@ fn of_two_nodes_with_one_identity_the_later_epoch_wins_and_the_older_halts() {
     assert!(
         world.run_until(HEALED, |world| world.halted(HostId(2)).is_some()),
         "{}",
-        tests::expect::views(&world)
+        expect::views(&world)
     );
     assert!(matches!(world.halted(HostId(2)), Some(Halt::Clone { .. })));
     assert_eq!(world.halted(copy), None);

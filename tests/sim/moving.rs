@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use sim::network;
 use sim::world::{HostId, World};
 use tests::census::Census;
-use tests::expect::{route, settle, views};
+use tests::expect::{self, route, views};
 use tests::tuning::tuning;
 
 const MS: Duration = Duration::from_millis(1);
@@ -20,14 +20,7 @@ fn settled(seed: u64, count: u16, config: &Config, latency: Duration) -> World {
         latency: (latency / 2, latency),
         ..network::Config::default()
     };
-    let mut world = World::new(seed, network);
-    for n in 0..count {
-        let contacts: Vec<HostId> = n.checked_sub(1).map(HostId).into_iter().collect();
-        let host = world.add_host(config.clone(), &contacts);
-        world.start(host);
-    }
-    let hosts: Vec<HostId> = world.hosts().collect();
-    settle(&mut world, &hosts);
+    let mut world = expect::settled(seed, network, count, config);
     world.run_for(SECOND);
     world
 }

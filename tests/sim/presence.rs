@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use mesh::proto::Config;
 use mesh::proto::membership::State;
 use mesh::proto::view::Sight;
+use sim::network;
 use sim::world::{HostId, World};
-use tests::expect::{is_full_mesh, settle, state};
+use tests::expect::{self, is_full_mesh, state};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -17,9 +19,8 @@ const C: HostId = HostId(2);
 
 /// A settled chain of that many nodes, with @ann on B.
 fn with_ann(seed: u64, count: u16) -> World {
-    let mut world = World::chain(seed, count);
-    let hosts: Vec<HostId> = world.hosts().collect();
-    settle(&mut world, &hosts);
+    let usual = network::Config::default();
+    let mut world = expect::settled(seed, usual, count, &Config::default());
     world.hello(B, "@ann", None);
     world.run_for(SECOND);
     assert_eq!(sight(&world, A, "@ann"), Sight::Here);
@@ -28,9 +29,7 @@ fn with_ann(seed: u64, count: u16) -> World {
 
 /// What a node says of a user.
 fn sight(world: &World, seen_by: HostId, user: &str) -> Sight {
-    let mesh = world.mesh(seen_by).expect("it runs");
-    let address = user.parse().expect("a valid address");
-    mesh.route(world.clock(seen_by), &address).1
+    expect::route(world, seen_by, user).expect("it runs").1
 }
 
 /// Runs for so long: what a node said of a user, each answer that differs from the one before.
@@ -106,7 +105,7 @@ fn absence_is_uncertain_while_the_set_of_a_member_is_missing_but_not_for_longer_
 fn a_node_that_is_met_has_unknown_users_until_its_set_is_there() {
     let mut world = World::chain(6, 1);
     world.hello(A, "@ann", None);
-    let newcomer = world.add_host(mesh::proto::Config::default(), &[A]);
+    let newcomer = world.add_host(Config::default(), &[A]);
     world.start(newcomer);
     let seen = sights(&mut world, SECOND, newcomer, "@ann");
     assert_eq!(seen, [Sight::Gone, Sight::Unknown, Sight::Here]);

@@ -11,7 +11,7 @@ use mesh::proto::Closing;
 use mesh::time::Instant;
 use sim::world::{Client, HostId, World};
 
-use crate::expect::{is_over, route, views};
+use crate::expect::{route, views};
 
 /// The sessions of all clients.
 #[derive(Debug, Clone, Default)]
@@ -72,7 +72,7 @@ impl Census {
             .open
             .keys()
             .copied()
-            .filter(|it| is_over(world, *it))
+            .filter(|it| world.is_over(*it))
             .collect();
         for client in ended {
             self.end(world.now(), client);
@@ -90,7 +90,7 @@ impl Census {
         let open = self
             .open
             .iter()
-            .filter(|(client, _)| !is_over(world, **client));
+            .filter(|(client, _)| !world.is_over(**client));
         let mut open: Vec<_> = open.collect();
         open.sort_by_key(|(client, _)| client.session);
         let named = open
@@ -102,7 +102,7 @@ impl Census {
     /// Where a user has sessions.
     pub fn hosts_of(&self, world: &World, user: &str) -> BTreeSet<HostId> {
         let open = self.open.iter();
-        let of_user = open.filter(|(client, it)| it.user == user && !is_over(world, **client));
+        let of_user = open.filter(|(client, it)| it.user == user && !world.is_over(**client));
         of_user.map(|(client, _)| client.host).collect()
     }
 

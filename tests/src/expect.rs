@@ -7,11 +7,12 @@ use mesh::id::NodeId;
 use mesh::proto::Config;
 use mesh::proto::membership::State;
 use mesh::proto::view::Sight;
-use sim::world::{Client, Heard, HostId, World};
+use sim::check::HEALING;
+use sim::network;
+use sim::world::{HostId, World};
 
-/// How long a healed mesh may take until every view is right: the longest backoff of a redial (60 s),
-/// the detection of what died meanwhile, and the transfer.
-pub const HEALED: Duration = Duration::from_secs(75);
+/// How long a healed mesh may take until every view is right.
+pub const HEALED: Duration = HEALING;
 
 /// The same with any tuning.
 pub fn healed(config: &Config) -> Duration {
@@ -57,6 +58,19 @@ pub fn is_full_mesh(world: &World, hosts: &[HostId]) -> bool {
     })
 }
 
+/// A mesh of that many nodes with that tuning, chained and settled.
+///
+/// # Panics
+/// As [`settle`].
+pub fn settled(seed: u64, network: network::Config, nodes: u16, config: &Config) -> World {
+    let mut world = World::new(seed, network);
+    world.add_chain(nodes, config);
+    let hosts: Vec<HostId> = world.hosts().collect();
+    hosts.iter().for_each(|host| world.start(*host));
+    settle(&mut world, &hosts);
+    world
+}
+
 /// Runs until these hosts are a full mesh.
 ///
 /// # Panics
@@ -72,12 +86,6 @@ pub fn route(world: &World, seen_by: HostId, user: &str) -> Option<(BTreeSet<Nod
     let mesh = world.mesh(seen_by)?;
     let (found, sight) = mesh.route(world.clock(seen_by), &address);
     Some((found.into_iter().collect(), sight))
-}
-
-/// Whether a client was told that its session is over.
-pub fn is_over(world: &World, client: Client) -> bool {
-    let last = world.heard(client).last();
-    matches!(last, Some(Heard::Closed(_) | Heard::Lost))
 }
 
 /// Every machine's view of every member, for a failure's message.

@@ -10,9 +10,9 @@ use crate::world::HostId;
 /// How long a pair may take to find together after its first start: greetings, lists, snapshots.
 const MEETING: Duration = Duration::from_secs(10);
 
-/// How long it may take after a cut, a restart or a pause: the longest backoff of a redial (60 s), and
-/// the transfer.
-const HEALING: Duration = Duration::from_secs(75);
+/// How long it may take after a cut, a restart or a pause until every view is right: the longest backoff
+/// of a redial (60 s), the detection of what died meanwhile, and the transfer.
+pub const HEALING: Duration = Duration::from_secs(75);
 
 /// How long a lost frame explains a miss: what it said is said again several times meanwhile.
 const LOSS: Duration = Duration::from_secs(5);
