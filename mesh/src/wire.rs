@@ -1,7 +1,7 @@
 //! Frames between nodes: what they hold, how long they may be, how they become bytes.
 //!
-//! A frame is its length (seven bits a byte, the lowest first, the eighth says that more follow), then
-//! a postcard [`Envelope`]: most frames are heartbeats, of some 20 bytes. Postcard does not describe
+//! A frame is its length (as postcard writes a number: seven bits a byte, the lowest first), then a
+//! postcard [`Envelope`]: most frames are heartbeats, of some 20 bytes. Postcard does not describe
 //! itself, so a struct on the wire never changes and enums grow at their end; a frame of an unknown
 //! variant is skipped by its length and counted. The protocol id of a lane carries the version.
 //!
@@ -150,7 +150,7 @@ pub enum DecodeError {
     /// The length before the frame is above [`FRAME_MAX`]: nothing after it can be read.
     #[error("a frame of {got} bytes or more, {FRAME_MAX} are allowed")]
     TooLong {
-        /// The length given, as far as it was read.
+        /// The length given, or the least that it is.
         got: usize,
     },
     /// The bytes are no frame that this version knows; the next frame can be read.
@@ -172,24 +172,12 @@ pub fn encode(envelope: &Envelope, buffer: &mut Vec<u8>) -> bool {
         buffer.truncate(start);
         return false;
     }
-    let mut prefix = [0; PREFIX_MAX];
-    let used = put_length(length, &mut prefix);
-    buffer[start..start + used].copy_from_slice(&prefix[..used]);
+    let used = postcard::to_slice(&length, &mut buffer[start..body])
+        .expect("a length up to FRAME_MAX takes PREFIX_MAX bytes at most")
+        .len();
     buffer.copy_within(body.., start + used);
     buffer.truncate(start + used + length);
     true
-}
-
-/// Writes a length up to [`FRAME_MAX`]: how many bytes it takes.
-fn put_length(mut length: usize, prefix: &mut [u8; PREFIX_MAX]) -> usize {
-    let mut used = 0;
-    while length > 0x7f {
-        prefix[used] = length as u8 | 0x80;
-        length >>= 7;
-        used += 1;
-    }
-    prefix[used] = length as u8;
-    used + 1
 }
 
 /// Takes the first frame off `buffer`: the frame and how many bytes it took, or `None` where it is
@@ -223,18 +211,14 @@ pub fn length(buffer: &[u8]) -> Result<Option<usize>, DecodeError> {
 
 /// The length before a frame: its own bytes, and those of the frame.
 fn take_length(buffer: &[u8]) -> Result<Option<(usize, usize)>, DecodeError> {
-    let mut got = 0;
-    for (i, &byte) in buffer.iter().take(PREFIX_MAX).enumerate() {
-        got |= usize::from(byte & 0x7f) << (7 * i);
-        let more = byte & 0x80 != 0;
-        if got > FRAME_MAX || more && i + 1 == PREFIX_MAX {
-            return Err(DecodeError::TooLong { got });
-        }
-        if !more {
-            return Ok(Some((i + 1, got)));
-        }
+    let prefix = &buffer[..buffer.len().min(PREFIX_MAX)];
+    match postcard::take_from_bytes::<usize>(prefix) {
+        Ok((got, rest)) if got <= FRAME_MAX => Ok(Some((prefix.len() - rest.len(), got))),
+        Ok((got, _)) => Err(DecodeError::TooLong { got }),
+        Err(_) if prefix.len() < PREFIX_MAX => Ok(None),
+        // It goes on.
+        Err(_) => Err(DecodeError::TooLong { got: FRAME_MAX + 1 }),
     }
-    Ok(None)
 }
 
 #[cfg(test)]
@@ -282,9 +266,7 @@ mod tests {
 
     /// A length, whatever comes after it.
     fn prefixed(length: usize, body: &[u8]) -> Vec<u8> {
-        let mut prefix = [0; PREFIX_MAX];
-        let used = put_length(length, &mut prefix);
-        [&prefix[..used], body].concat()
+        [&postcard::to_stdvec(&length).unwrap(), body].concat()
     }
 
     fn relay_of(length: usize) -> Envelope {

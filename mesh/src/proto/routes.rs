@@ -23,12 +23,14 @@
 //! | `own`, `chunks`, `log` | this node's set, copies of it at no cost, its ring of batches |
 //! | `feeds` | the origin towards its peers: cursors, snapshots under way |
 //! | `origins` | the receiver: what is held of whom, requests, snapshots coming in |
+//! | `due` | for both: which peer something is due for when |
 //! | `sets`, `table` | which set is looked up, and the table of all |
 //!
 //! It does not know who is down: `lookup` gives node and life, and the caller decides what that is
 //! worth. Above the full mesh there would be relays and third-party repair; there are none here.
 
 mod chunks;
+mod due;
 mod feeds;
 mod inspect;
 mod keys;

@@ -286,9 +286,10 @@ impl Membership {
             .get(&node)
             .filter(silent)
             .and_then(|peer| peer.round);
-        match round.and_then(|round| self.rounds.get_mut(&round)) {
-            Some(open) => drop(open.other.get_or_insert(helper)),
-            None => self.reached(now, node, helper, out),
+        if let Some(open) = round.and_then(|round| self.rounds.get_mut(&round)) {
+            open.other.get_or_insert(helper);
+        } else {
+            self.reached(now, node, helper, out);
         }
     }
 

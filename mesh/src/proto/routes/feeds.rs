@@ -7,7 +7,7 @@
 
 mod tail;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use crate::id::{Epoch, NodeId, RouteKey};
 use crate::proto::outbox::Outbox;
 use crate::proto::routes::SLICE_KEYS;
 use crate::proto::routes::chunks::Chunk;
+use crate::proto::routes::due::Due;
 use crate::proto::routes::keys::Keys;
 use crate::proto::routes::message::{Batch, Message, Part, Summary};
 use crate::proto::routes::own::Own;
@@ -117,7 +118,7 @@ pub(super) struct Feeds {
     /// Peers to which parts may be sent, each once.
     queue: VecDeque<NodeId>,
     /// When to send what to whom again: each peer once at most.
-    resends: BTreeSet<(Instant, NodeId)>,
+    resends: Due,
     snapshots: Vec<Arc<Snapshot>>,
     /// When to look for stalled peers; `None`: no snapshot is under way.
     look_at: Option<Instant>,
@@ -183,7 +184,7 @@ impl Feeds {
         for (&node, feed) in &mut self.peers {
             if feed.sending.is_none() {
                 let resend = feed.tail.pushed(now);
-                self.resends.extend(resend.map(|at| (at, node)));
+                self.resends.change(node, None, resend);
             }
             if feed.cursor == Some(seq - 1) {
                 feed.cursor = Some(seq);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::id::{Epoch, NodeId, RouteKey};
 use crate::proto::membership::State;
 use crate::proto::outbox::Outbox;
+use crate::proto::routes::due::Due;
 use crate::proto::routes::message::{Batch, Pulse, Summary};
 use crate::proto::routes::sets::{Sets, tell};
 use crate::proto::routes::stats::Stats;
@@ -106,9 +107,9 @@ enum Fate {
 pub(super) struct Origins {
     all: BTreeMap<NodeId, Origin>,
     /// When to send which request (again).
-    asks: BTreeSet<(Instant, NodeId)>,
+    asks: Due,
     /// Whom to tell when what is held of its set.
-    haves: BTreeSet<(Instant, NodeId)>,
+    haves: Due,
     /// Who is down, the longest first.
     downs: BTreeSet<(Instant, NodeId)>,
     /// Whose snapshot is whole and waits for the sweep.
@@ -318,12 +319,8 @@ impl Origins {
         }
         // An answer that leads nowhere is not asked for again at once.
         self.compare(ctx, node, head.pulse(), out);
-        if there
-            && self
-                .all
-                .get(&node)
-                .is_some_and(|origin| origin.ask.is_none())
-        {
+        let asks = self.all.get(&node).is_some_and(|o| o.ask.is_some());
+        if there && !asks {
             self.have(ctx, node, out);
         }
     }

@@ -41,6 +41,16 @@ struct Slot {
     used: Use,
 }
 
+impl Slot {
+    /// Where its keys lead, where it is shown.
+    fn route(self) -> Option<Route> {
+        (self.used == Use::Shown).then_some(Route {
+            node: self.node,
+            epoch: self.epoch,
+        })
+    }
+}
+
 /// What the sweep does to a slot's routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Task {
@@ -188,27 +198,14 @@ impl Sets {
     pub(super) fn lookup(&self, key: RouteKey) -> impl Iterator<Item = Route> + '_ {
         self.table
             .slots(key)
-            .map(|slot| self.slot(slot))
-            .filter(|slot| slot.used == Use::Shown)
-            .map(|slot| Route {
-                node: slot.node,
-                epoch: slot.epoch,
-            })
+            .filter_map(|slot| self.slot(slot).route())
     }
 
     /// All shown routes.
     pub(super) fn all_shown(&self) -> impl Iterator<Item = (RouteKey, Route)> + '_ {
         (0..SHARDS)
             .flat_map(|shard| self.table.routes(shard))
-            .map(|(key, slot)| (key, self.slot(slot)))
-            .filter(|(_, slot)| slot.used == Use::Shown)
-            .map(|(key, slot)| {
-                let route = Route {
-                    node: slot.node,
-                    epoch: slot.epoch,
-                };
-                (key, route)
-            })
+            .filter_map(|(key, slot)| Some((key, self.slot(slot).route()?)))
     }
 
     /// A slot for a set that is to be built; `None` where all are taken.

@@ -109,10 +109,7 @@ impl Feeds {
         stats: &mut Stats,
         out: &mut Outbox,
     ) {
-        while let Some(&(at, node)) = self.resends.first()
-            && at <= now
-        {
-            self.resends.pop_first();
+        while let Some(node) = self.resends.pop(now) {
             self.set_resend(node, None);
             self.resend(now, node, own, stats, out);
         }
@@ -157,20 +154,15 @@ impl Feeds {
     }
 
     pub(super) fn set_resend(&mut self, node: NodeId, due: Option<Instant>) {
-        let Some(feed) = self.peers.get_mut(&node) else {
-            return;
-        };
-        if let Some(old) = std::mem::replace(&mut feed.tail.due, due) {
-            self.resends.remove(&(old, node));
-        }
-        if let Some(new) = due {
-            self.resends.insert((new, node));
+        if let Some(feed) = self.peers.get_mut(&node) {
+            let before = std::mem::replace(&mut feed.tail.due, due);
+            self.resends.change(node, before, due);
         }
     }
 
     /// When [`Feeds::resend_due`] has something to do.
     pub(in crate::proto::routes) fn resend_at(&self) -> Option<Instant> {
-        self.resends.first().map(|&(at, _)| at)
+        self.resends.next()
     }
 }
 

@@ -35,8 +35,8 @@ impl Ask {
 impl Origins {
     /// When [`Origins::ask_due`] or [`Origins::have_due`] has something to do.
     pub(in crate::proto::routes) fn deadline(&self) -> Option<Instant> {
-        let next = [self.asks.first(), self.haves.first()];
-        next.into_iter().flatten().map(|&(at, _)| at).min()
+        let next = [self.asks.next(), self.haves.next()];
+        next.into_iter().flatten().min()
     }
 
     /// What came disagrees with itself or with what is held: fetched anew, but at most once in a
@@ -94,22 +94,17 @@ impl Origins {
     }
 
     pub(super) fn set_ask(&mut self, node: NodeId, ask: Option<Ask>) {
-        let Some(origin) = self.all.get_mut(&node) else {
-            return;
-        };
-        if let Some(old) = std::mem::replace(&mut origin.ask, ask) {
-            self.asks.remove(&(old.at(), node));
-        }
-        if let Some(new) = ask {
-            self.asks.insert((new.at(), node));
+        if let Some(origin) = self.all.get_mut(&node) {
+            let before = std::mem::replace(&mut origin.ask, ask);
+            self.asks
+                .change(node, before.map(Ask::at), ask.map(Ask::at));
         }
     }
 
     /// Sends what is due. A request to a node without a link is not sent again: its next summary,
     /// through a helper, leads to one.
     pub(in crate::proto::routes) fn ask_due(&mut self, ctx: &mut Context<'_>, out: &mut Outbox) {
-        let due = self.asks.iter().take_while(|&&(at, _)| at <= ctx.now);
-        let due: Vec<_> = due.map(|&(_, node)| node).collect();
+        let due: Vec<_> = std::iter::from_fn(|| self.asks.pop(ctx.now)).collect();
         for node in due {
             let origin = self.all.get(&node);
             let lapsed = origin.is_some_and(Origin::awaits_answer);

@@ -26,23 +26,15 @@ impl Origins {
 
     /// Sends the acknowledgements that are due.
     pub(in crate::proto::routes) fn have_due(&mut self, ctx: &mut Context<'_>, out: &mut Outbox) {
-        while let Some(&(at, node)) = self.haves.first()
-            && at <= ctx.now
-        {
-            self.haves.pop_first();
+        while let Some(node) = self.haves.pop(ctx.now) {
             self.have(ctx, node, out);
         }
     }
 
     pub(super) fn set_have(&mut self, node: NodeId, at: Option<Instant>) {
-        let Some(origin) = self.all.get_mut(&node) else {
-            return;
-        };
-        if let Some(old) = std::mem::replace(&mut origin.have, at) {
-            self.haves.remove(&(old, node));
-        }
-        if let Some(new) = at {
-            self.haves.insert((new, node));
+        if let Some(origin) = self.all.get_mut(&node) {
+            let before = std::mem::replace(&mut origin.have, at);
+            self.haves.change(node, before, at);
         }
     }
 }
